@@ -1,0 +1,99 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package grpcauth
+
+import (
+	"context"
+	"reflect"
+	"sync"
+
+	"github.com/grpc-ecosystem/go-grpc-middleware/v2/interceptors/logging"
+	"google.golang.org/grpc"
+)
+
+// logUserID is the field under which go-grpc-middleware's logging interceptor shows the user.
+const logUserID = "auth.user"
+
+// call is the one context value of a judged call. It is the context itself, and holds the request, to cost one allocation.
+type call struct {
+	context.Context //nolint:containedctx // it is a context
+
+	interceptor *Interceptor // nil: made by NewContext
+	stream      grpc.ServerTransportStream
+	req         Request
+	user        *User // nil: nobody
+	loaded      any
+
+	logOnce   sync.Once
+	logFields any
+}
+
+type callKey struct{}
+
+func (i *Interceptor) newCall(ctx context.Context, method string, stream grpc.ServerTransportStream, recheck bool) *call {
+	c := &call{Context: ctx, interceptor: i, stream: stream}
+	c.req.ctx, c.req.method, c.req.places, c.req.recheck = ctx, method, i.places, recheck
+	return c
+}
+
+// Value finds the call itself, and makes the log fields only when somebody asks for them.
+func (c *call) Value(key any) any {
+	switch key {
+	case callKey{}:
+		return c
+	case logKey:
+		if c.user == nil {
+			break
+		}
+		c.logOnce.Do(func() {
+			if c.logFields = c.Context.Value(key); c.logFields == nil {
+				c.logFields = logging.InjectFields(c.Context, logging.Fields{logUserID, c.user.ID}).Value(key)
+			}
+		})
+		return c.logFields
+	}
+	return c.Context.Value(key)
+}
+
+// shareLogFields adds the user to the line that a logging interceptor outside of ours will write.
+func (c *call) shareLogFields() {
+	if c.user != nil && logKey != nil && c.Context.Value(logKey) != nil {
+		logging.AddFields(c.Context, logging.Fields{logUserID, c.user.ID})
+	}
+}
+
+// logKey is the context key of logging's fields, learnt by listening to what the package asks a context for. Adding the fields to
+// every context, used or not, would cost more than the rest of a remembered call.
+var logKey = func() any {
+	var heard listener
+	logging.ExtractFields(&heard)
+	return heard.key
+}()
+
+type listener struct {
+	context.Context //nolint:containedctx // only Value is called
+	key             any
+}
+
+func (l *listener) Value(key any) any {
+	l.key = key
+	return nil
+}
+
+// judged reports whether the interceptor has let this very call in before. A context that is reused, for another method or from
+// another call, does not count.
+func (i *Interceptor) judged(ctx context.Context, method string, stream grpc.ServerTransportStream) bool {
+	if stream == nil || !reflect.TypeOf(stream).Comparable() {
+		return false
+	}
+	for {
+		c, ok := ctx.Value(callKey{}).(*call)
+		if !ok {
+			return false
+		}
+		if c.interceptor == i && c.req.method == method && c.stream == stream {
+			return true
+		}
+		ctx = c.Context
+	}
+}

@@ -1,0 +1,104 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package grpcauth
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+
+	"google.golang.org/grpc"
+)
+
+// Server is where services are registered. *grpc.Server is one.
+type Server interface {
+	grpc.ServiceRegistrar
+	GetServiceInfo() map[string]grpc.ServiceInfo
+}
+
+// Registrar returns a server that wraps the handlers of every service registered through it, so that a unary call is judged before its
+// message is decompressed or decoded.
+//
+// A call that is refused there is not seen by the server's other interceptors. An interceptor of the same [Interceptor] on the server does not
+// judge a call again. Unknown methods are not covered: [Interceptor.ServerOptions] covers them.
+func (i *Interceptor) Registrar(server Server) Server {
+	if isNil(server) {
+		panic("grpcauth: Registrar: the server is nil")
+	}
+	return &registrar{Server: server, interceptor: i}
+}
+
+type registrar struct {
+	Server
+	interceptor *Interceptor
+}
+
+// RegisterService registers a copy of the description: generated ones are package variables.
+func (g *registrar) RegisterService(desc *grpc.ServiceDesc, impl any) {
+	copied := *desc
+	copied.Methods = slices.Clone(desc.Methods)
+	for k := range copied.Methods {
+		m := &copied.Methods[k]
+		m.Handler = g.interceptor.gate("/"+desc.ServiceName+"/"+m.MethodName, m.Handler)
+	}
+	copied.Streams = slices.Clone(desc.Streams)
+	for k := range copied.Streams {
+		s := &copied.Streams[k]
+		s.Handler = g.interceptor.streamGate("/"+desc.ServiceName+"/"+s.StreamName, s.Handler)
+	}
+	g.Server.RegisterService(&copied, impl)
+	g.interceptor.mu.Lock()
+	defer g.interceptor.mu.Unlock()
+	g.interceptor.guarded[desc.ServiceName] = true
+}
+
+func (i *Interceptor) gate(method string, handler grpc.MethodHandler) grpc.MethodHandler {
+	r := i.rules.of(method)
+	return func(srv any, ctx context.Context, decode func(any) error, next grpc.UnaryServerInterceptor) (any, error) {
+		ctx, _, err := i.enter(ctx, method, r)
+		if err != nil {
+			return nil, err
+		}
+		resp, err := handler(srv, ctx, decode, next)
+		return resp, i.leave(ctx, method, r, err)
+	}
+}
+
+func (i *Interceptor) streamGate(method string, handler grpc.StreamHandler) grpc.StreamHandler {
+	r := i.rules.of(method)
+	return func(srv any, ss grpc.ServerStream) error { return i.serveStream(srv, ss, method, r, handler) }
+}
+
+// Check compares the interceptor with what is registered on a server; call it before Serve.
+//
+// It reports every rule for a service or method that the server lacks, and every service that is neither registered through
+// [Interceptor.Registrar] nor covered by the interceptors that were asked for: streams although Stream was never called.
+func (i *Interceptor) Check(server Server) error {
+	var errs []error
+	services := server.GetServiceInfo()
+	for _, method := range sortedKeys(i.policy) {
+		service, name, _ := splitMethod(method)
+		info, ok := services[service]
+		if !ok {
+			errs = append(errs, fmt.Errorf("policy for %q: the server has no service %q", method, service))
+		} else if name != "*" && !slices.ContainsFunc(info.Methods, func(m grpc.MethodInfo) bool { return m.Name == name }) {
+			errs = append(errs, fmt.Errorf("policy for %q: the service has no method %q", method, name))
+		}
+	}
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	for _, service := range sortedKeys(services) {
+		if i.guarded[service] {
+			continue
+		}
+		for _, m := range services[service].Methods {
+			if stream := m.IsClientStream || m.IsServerStream; stream && !i.stream.Load() {
+				errs = append(errs, fmt.Errorf("the stream %q is open: pass Stream(), or ServerOptions(), to grpc.NewServer", "/"+service+"/"+m.Name))
+			} else if !stream && !i.unary.Load() {
+				errs = append(errs, fmt.Errorf("the method %q is open: pass Unary(), or ServerOptions(), to grpc.NewServer", "/"+service+"/"+m.Name))
+			}
+		}
+	}
+	return errors.Join(errs...)
+}
