@@ -184,17 +184,23 @@ func TestBackendsOutsideTheirContractDeny(t *testing.T) {
 		want    codes.Code
 	}{
 		"neither user nor error": {func(context.Context, *grpcauth.Request) (*grpcauth.User, error) { return nil, nil }, codes.Internal},
-		"user and error":         {func(context.Context, *grpcauth.Request) (*grpcauth.User, error) { return &grpcauth.User{ID: "x"}, errors.New("x") }, codes.Unavailable},
-		"user without an ID":     {func(context.Context, *grpcauth.Request) (*grpcauth.User, error) { return &grpcauth.User{Name: "x"}, nil }, codes.Internal},
+		"user and error": {func(context.Context, *grpcauth.Request) (*grpcauth.User, error) {
+			return &grpcauth.User{ID: "x"}, errors.New("x")
+		}, codes.Unavailable},
+		"user without an ID": {func(context.Context, *grpcauth.Request) (*grpcauth.User, error) {
+			return &grpcauth.User{Name: "x"}, nil
+		}, codes.Internal},
 		"an expired user": {func(context.Context, *grpcauth.Request) (*grpcauth.User, error) {
 			return &grpcauth.User{ID: "x", Expiry: time.Unix(1, 0)}, nil
 		}, codes.Unauthenticated},
 		"a typed nil refusal": {func(context.Context, *grpcauth.Request) (*grpcauth.User, error) {
 			return nil, (*grpcauth.AuthenticationError)(nil)
 		}, codes.Internal},
-		"a panic":           {func(context.Context, *grpcauth.Request) (*grpcauth.User, error) { panic("x") }, codes.Internal},
-		"a panic with nil":  {func(context.Context, *grpcauth.Request) (*grpcauth.User, error) { panic(nil) }, codes.Internal},
-		"a joined not mine": {func(context.Context, *grpcauth.Request) (*grpcauth.User, error) { return nil, errors.Join(grpcauth.ErrNoCredentials, errors.New("x")) }, codes.Unavailable},
+		"a panic":          {func(context.Context, *grpcauth.Request) (*grpcauth.User, error) { panic("x") }, codes.Internal},
+		"a panic with nil": {func(context.Context, *grpcauth.Request) (*grpcauth.User, error) { panic(nil) }, codes.Internal},
+		"a joined not mine": {func(context.Context, *grpcauth.Request) (*grpcauth.User, error) {
+			return nil, errors.Join(grpcauth.ErrNoCredentials, errors.New("x"))
+		}, codes.Unavailable},
 		"a bad header": {func(_ context.Context, r *grpcauth.Request) (*grpcauth.User, error) {
 			r.SetHeader("set-cookie", "a\r\nb")
 			return &grpcauth.User{ID: "x"}, nil

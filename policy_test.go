@@ -66,7 +66,9 @@ func mustPanic(t *testing.T, want string, f func()) {
 
 func TestNewPanicsOnWrongConfiguration(t *testing.T) {
 	t.Parallel()
-	backend := grpcauth.BackendFunc(func(context.Context, *grpcauth.Request) (*grpcauth.User, error) { return nil, grpcauth.ErrNoCredentials })
+	backend := grpcauth.BackendFunc(func(context.Context, *grpcauth.Request) (*grpcauth.User, error) {
+		return nil, grpcauth.ErrNoCredentials
+	})
 	policy := grpcauth.Policy{"/pkg.Svc/M": {}}
 	for want, opts := range map[string][]grpcauth.Option{
 		"option is nil":           {nil},
