@@ -1,0 +1,273 @@
+// SPDX-License-Identifier: Apache-2.0
+
+// Package bearer takes bearer tokens off calls (RFC 6750, section 2.1), has a [Verifier] judge them, and remembers the verdicts.
+//
+// It is what jwt stands on, and what a verifier of one's own needs to become a backend.
+package bearer
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math"
+	"sync/atomic"
+	"time"
+
+	"github.com/grpcauth/grpcauth"
+	"github.com/grpcauth/grpcauth/internal/remember"
+)
+
+// Verifier judges a token, by its text alone.
+//
+// Verify returns the user, with [grpcauth.User].Binding filled but not checked. Its errors are a [*grpcauth.AuthenticationError] if the token is
+// refused, and any other error if that could not be decided. It is safe for concurrent use, and keeps no reference to the user.
+type Verifier interface {
+	Verify(ctx context.Context, token string) (*grpcauth.User, error)
+}
+
+// Proof is what a verdict rests on beside the token, such as the key that checked its signature.
+type Proof interface {
+	// Holds returns nil as long as the verdict may be used again. It is called for each remembered verdict, so it must be fast.
+	Holds(ctx context.Context) error
+}
+
+// Prover is a [Verifier] whose verdicts rest on something that can change before the token expires. A nil Proof holds for ever.
+type Prover interface {
+	Verifier
+	VerifyProof(ctx context.Context, token string) (*grpcauth.User, Proof, error)
+}
+
+// Options are how tokens are read and how verdicts are remembered. The zero value is a good choice.
+type Options struct {
+	// Name is the kind of token, reported as [grpcauth.User].Method; "bearer" by default.
+	Name string
+	// Realm is the realm of the challenge; the server's error domain by default.
+	Realm string
+	// MaxTokenBytes is the size of the longest token that is looked at; 16 KiB by default.
+	MaxTokenBytes int
+	// MaxRemembered is how many accepted tokens are remembered; 10,000 by default, none if negative.
+	// Each takes about 700 bytes and the size of its claims.
+	MaxRemembered int
+	// RememberFor is how long an accepted token is remembered at the most; until it expires, but not longer than 5 minutes, by default.
+	RememberFor time.Duration
+	// MaxRefused is how many refused tokens are remembered; 1,000 by default, none if negative.
+	MaxRefused int
+	// RefuseFor is how long a refused token is remembered; 10 seconds by default.
+	RefuseFor time.Duration
+	// Now replaces time.Now.
+	Now func() time.Time
+}
+
+// Backend is a [grpcauth.Backend] for bearer tokens. It is safe for concurrent use.
+type Backend struct {
+	verifier   Verifier
+	opts       Options
+	schemes    []grpcauth.Scheme
+	keyer      *remember.Keyer
+	accepted   *remember.Cache[*verdict]
+	refused    *remember.Cache[error]
+	flight     *remember.Flight[*verdict]
+	generation atomic.Uint64 // changes with each Invalidate, so that a judgement under way is not remembered after it
+}
+
+var (
+	_ grpcauth.Backend   = (*Backend)(nil)
+	_ grpcauth.Describer = (*Backend)(nil)
+)
+
+// verdict is never changed once it is made: it is shared by all calls with the token.
+type verdict struct {
+	user  *grpcauth.User
+	proof Proof
+}
+
+// New returns a backend that has verifier judge tokens. An error names the option that is wrong.
+func New(verifier Verifier, opts Options) (*Backend, error) {
+	if verifier == nil {
+		return nil, errors.New("bearer: the verifier is nil")
+	}
+	for name, v := range map[string]int64{
+		"MaxTokenBytes": int64(opts.MaxTokenBytes), "RememberFor": int64(opts.RememberFor), "RefuseFor": int64(opts.RefuseFor),
+	} {
+		if v < 0 {
+			return nil, fmt.Errorf("bearer: Options.%s is negative: write a positive value, or zero for the default", name)
+		}
+	}
+	setDefault(&opts.Name, "bearer")
+	setDefault(&opts.MaxTokenBytes, 16<<10)
+	setDefault(&opts.MaxRemembered, 10_000)
+	setDefault(&opts.RememberFor, 5*time.Minute)
+	setDefault(&opts.MaxRefused, 1_000)
+	setDefault(&opts.RefuseFor, 10*time.Second)
+	if opts.Now == nil {
+		opts.Now = time.Now
+	}
+	scheme := grpcauth.Scheme{Name: opts.Name, Header: "authorization", AuthScheme: "Bearer"}
+	if opts.Realm != "" {
+		scheme.Params = map[string]string{"realm": opts.Realm}
+	}
+	return &Backend{
+		verifier: verifier, opts: opts, schemes: []grpcauth.Scheme{scheme}, keyer: remember.NewKeyer(),
+		accepted: remember.New[*verdict](opts.MaxRemembered), refused: remember.New[error](opts.MaxRefused),
+		flight: remember.NewFlight[*verdict](func(err error) bool { return !errors.As(err, new(*abandoned)) }),
+	}, nil
+}
+
+func setDefault[T comparable](field *T, value T) {
+	var zero T
+	if *field == zero {
+		*field = value
+	}
+}
+
+// Schemes says that the backend reads bearer tokens.
+func (b *Backend) Schemes() []grpcauth.Scheme { return b.schemes }
+
+// Authenticate judges the call's bearer token, or remembers the verdict on it. What depends on the call, its binding, is checked every time.
+//
+// On a recheck of a stream the token is judged anew.
+func (b *Backend) Authenticate(ctx context.Context, req *grpcauth.Request) (*grpcauth.User, error) {
+	token, err := req.Authorization("Bearer")
+	if err != nil {
+		return nil, err
+	}
+	if err := b.wellFormed(token); err != nil {
+		return nil, err
+	}
+	key := b.keyer.Key(token)
+	v, err := b.recall(ctx, req, key)
+	if v == nil && err == nil {
+		v, _, err = b.flight.Do(ctx, key, func() (*verdict, error) { return b.judge(ctx, key, token) })
+	}
+	switch {
+	case errors.Is(err, remember.ErrAborted):
+		return nil, grpcauth.Errorf(grpcauth.CodeInternal, "the verifier panicked: %w", err)
+	case err != nil:
+		return nil, err
+	}
+	if err := checkBinding(req, v.user.Binding); err != nil {
+		return nil, err
+	}
+	return req.Own(v.user), nil
+}
+
+// recall returns the remembered verdict on a token: a user, a refusal, or neither.
+func (b *Backend) recall(ctx context.Context, req *grpcauth.Request, key remember.Key) (*verdict, error) {
+	if req.Recheck() {
+		return nil, nil //nolint:nilnil // nothing is remembered
+	}
+	now := b.opts.Now()
+	if v, ok := b.accepted.Get(key, now); ok {
+		if v.proof == nil || v.proof.Holds(ctx) == nil {
+			req.Remembered()
+			return v, nil
+		}
+		b.accepted.Delete(key)
+	}
+	if refusal, ok := b.refused.Get(key, now); ok {
+		req.Remembered()
+		return nil, refusal
+	}
+	return nil, nil //nolint:nilnil // nothing is remembered
+}
+
+// judge has the verifier look at a token and remembers what it found, if that is final.
+func (b *Backend) judge(ctx context.Context, key remember.Key, token string) (*verdict, error) {
+	generation := b.generation.Load()
+	v, err := b.verify(ctx, token)
+	now := b.opts.Now()
+	if err != nil {
+		b.accepted.Delete(key)
+		if ctx.Err() != nil && grpcauth.CodeOf(err) == grpcauth.CodeUnavailable {
+			return nil, &abandoned{err}
+		}
+		if isFinal(err) {
+			b.refused.Put(key, err, now, now.Add(b.opts.RefuseFor))
+		}
+		return nil, err
+	}
+	expiry := now.Add(b.opts.RememberFor)
+	if !v.user.Expiry.IsZero() && v.user.Expiry.Before(expiry) {
+		expiry = v.user.Expiry
+	}
+	b.accepted.Put(key, v, now, expiry)
+	if b.generation.Load() != generation {
+		b.accepted.Delete(key)
+	}
+	return v, nil
+}
+
+func (b *Backend) verify(ctx context.Context, token string) (*verdict, error) {
+	v := &verdict{}
+	var err error
+	if p, ok := b.verifier.(Prover); ok {
+		v.user, v.proof, err = p.VerifyProof(ctx, token)
+	} else {
+		v.user, err = b.verifier.Verify(ctx, token)
+	}
+	switch {
+	case grpcauth.CodeOf(err) == grpcauth.CodeMissing && err != nil && errors.Is(err, grpcauth.ErrNoCredentials):
+		return nil, grpcauth.Errorf(grpcauth.CodeInvalid, "the verifier does not know the token")
+	case err != nil:
+		return nil, err
+	case v.user == nil:
+		return nil, grpcauth.Errorf(grpcauth.CodeInternal, "the verifier returned neither a user nor an error")
+	}
+	if v.user.Method == "" {
+		v.user.Method = b.opts.Name
+	}
+	return v, nil
+}
+
+// Invalidate forgets every remembered user for which match is true, so that their tokens are judged anew. It is for news of revocations;
+// without it an accepted token is remembered for Options.RememberFor at the most.
+func (b *Backend) Invalidate(match func(*grpcauth.User) bool) {
+	b.generation.Add(1)
+	b.accepted.DeleteFunc(func(_ remember.Key, v *verdict) bool { return match(v.user.Clone()) })
+}
+
+// Fleeting marks a refusal that may be different in a moment, as of a key that is not known yet, so that it is not remembered.
+func Fleeting(refusal *grpcauth.AuthenticationError) error { return &fleeting{refusal} }
+
+type fleeting struct{ refusal *grpcauth.AuthenticationError }
+
+func (f *fleeting) Error() string { return f.refusal.Error() }
+func (f *fleeting) Unwrap() error { return f.refusal }
+
+// abandoned is what became of a judgement whose caller gave up. It says nothing to others who wait for the same token.
+type abandoned struct{ error }
+
+func (a *abandoned) Unwrap() error { return a.error }
+
+// isFinal reports whether a refusal of the very same text would be the same a moment later.
+func isFinal(err error) bool {
+	var f *fleeting
+	return grpcauth.CodeOf(err) == grpcauth.CodeInvalid && !errors.As(err, &f)
+}
+
+// wellFormed checks size and characters before any other work (RFC 6750, section 2.1: b64token).
+func (b *Backend) wellFormed(token string) error {
+	if len(token) > b.opts.MaxTokenBytes {
+		return grpcauth.Errorf(grpcauth.CodeMalformed, "the token has %d bytes, more than %d", len(token), b.opts.MaxTokenBytes)
+	}
+	end := len(token)
+	for end > 0 && token[end-1] == '=' {
+		end--
+	}
+	if end == 0 {
+		return grpcauth.Errorf(grpcauth.CodeMalformed, "the token is empty")
+	}
+	for i := range end {
+		if !isTokenByte[token[i]] {
+			return grpcauth.Errorf(grpcauth.CodeMalformed, "the token has a character that no token has, at byte %d", i)
+		}
+	}
+	return nil
+}
+
+var isTokenByte = func() (table [math.MaxUint8 + 1]bool) {
+	for _, c := range []byte("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~+/") {
+		table[c] = true
+	}
+	return table
+}()
