@@ -82,6 +82,8 @@ var architecture = map[string]func(tree) []string{
 	"root":      checkRoot,
 	"comments":  checkComments,
 	"examples":  checkExamples,
+	"clock":     checkClock,
+	"modules":   checkModules,
 }
 
 // A check that cannot fail checks nothing: each one is shown trees that it must accept and trees that it must not.
@@ -137,6 +139,16 @@ func TestArchitectureChecksCanFail(t *testing.T) {
 		{"example that is not run", "examples", map[string]string{"jwks/a.go": "package p", "jwks/a_test.go": "package p_test\nfunc Example() {}"}, "jwks has no example"},
 		{"internal", "examples", map[string]string{"internal/a/a.go": "package a", "jwks/a.go": own("/internal/a"), "jwks/a_test.go": "package p_test\nfunc Example() {\n\t// Output: x\n}"}, "internal/a has no example"},
 		{"for tests alone", "examples", map[string]string{"internal/a/a.go": "package a", "cmd/grpcauth/main.go": "package main", "grpcauthtest/a.go": "package grpcauthtest"}, ""},
+
+		{"bubble", "clock", map[string]string{"a_test.go": "package p\nimport _ \"testing/synctest\"\nvar _ = time.Sleep"}, ""},
+		{"sleep", "clock", map[string]string{"a_test.go": "package p\nimport \"time\"\nvar _ = time.Sleep"}, "a_test.go uses time.Sleep"},
+		{"elapsed time", "clock", map[string]string{"a_test.go": "package p\nimport \"time\"\nvar _ = time.Since(x) < 1"}, "a_test.go uses time.Since"},
+		{"server", "clock", map[string]string{"a.go": "package p\nimport \"time\"\nvar _ = time.Since"}, ""},
+
+		{"all modules", "modules", map[string]string{"modules.txt": ".\nexamples\n", "go.mod": "", "a.go": "package p", "examples/go.mod": "", "examples/a/a.go": "package a"}, ""},
+		{"forgotten module", "modules", map[string]string{"modules.txt": ".\n", "go.mod": "", "a.go": "package p", "gateway/go.mod": "", "gateway/a.go": "package p"}, "gateway is a module that modules.txt does not name"},
+		{"module without code", "modules", map[string]string{"modules.txt": ".\ngateway\n", "go.mod": "", "a.go": "package p", "gateway/go.mod": ""}, "modules.txt names gateway, which is no module with code"},
+		{"tools", "modules", map[string]string{"modules.txt": ".\n", "go.mod": "", "a.go": "package p", "tools/buf/go.mod": ""}, ""},
 	} {
 		t.Run(test.check+"/"+test.name, func(t *testing.T) {
 			t.Parallel()
@@ -299,6 +311,49 @@ func checkExamples(tr tree) (complaints []string) {
 	return complaints
 }
 
+// checkClock keeps tests from sleeping and from measuring time. In a bubble of testing/synctest both are harmless, and a file
+// with one is trusted to do so there alone. Benchmarks of their own module measure for a living.
+func checkClock(tr tree) (complaints []string) {
+	for _, f := range tr.files {
+		room, _, _ := roomOf(f.dir)
+		if !f.test() || slices.Contains(unreleased, room) || slices.Contains(f.imports(), "testing/synctest") {
+			continue
+		}
+		ast.Inspect(f.ast, func(n ast.Node) bool {
+			if s, ok := n.(*ast.SelectorExpr); ok {
+				x, ok := s.X.(*ast.Ident)
+				if ok && x.Name == "time" && slices.Contains([]string{"Sleep", "Since", "Until"}, s.Sel.Name) {
+					complaints = append(complaints, f.path()+" uses time."+s.Sel.Name+": inject a clock, or use testing/synctest")
+				}
+			}
+			return true
+		})
+	}
+	return complaints
+}
+
+// checkModules keeps modules.txt complete, since what it does not name is not tested.
+func checkModules(tr tree) (complaints []string) {
+	var want []string
+	for _, module := range tr.modules {
+		inside := func(f file) bool { return f.dir == module || module == "." || strings.HasPrefix(f.dir, module+"/") }
+		if slices.ContainsFunc(tr.files, inside) {
+			want = append(want, module)
+		}
+	}
+	for _, module := range want {
+		if !slices.Contains(tr.listed, module) {
+			complaints = append(complaints, module+" is a module that modules.txt does not name")
+		}
+	}
+	for _, module := range tr.listed {
+		if !slices.Contains(want, module) {
+			complaints = append(complaints, "modules.txt names "+module+", which is no module with code")
+		}
+	}
+	return complaints
+}
+
 // roomOf returns the room that a folder belongs to, and its layer.
 func roomOf(dir string) (room string, layer int, ok bool) {
 	segments := strings.SplitN(dir, "/", 3)
@@ -319,9 +374,11 @@ func layerOf(name string) int {
 
 // tree is the Go code of the repository, all modules and all build tags, without what belongs to tools.
 type tree struct {
-	files  []file
-	dirs   []string // all folders but the root
-	protos []string // folders that hold protos
+	files   []file
+	dirs    []string // all folders but the root
+	protos  []string // folders that hold protos
+	modules []string // folders that hold a go.mod
+	listed  []string // what modules.txt says
 }
 
 type file struct {
@@ -346,6 +403,12 @@ func readTree(t *testing.T, fsys fs.FS) (tr tree) {
 			return fs.SkipDir
 		case d.IsDir():
 			tr.dirs = append(tr.dirs, p)
+		case p == "modules.txt":
+			text, err := fs.ReadFile(fsys, p)
+			tr.listed = strings.Fields(string(text))
+			return err
+		case name == "go.mod":
+			tr.modules = append(tr.modules, dir)
 		case strings.HasSuffix(name, ".proto"):
 			tr.protos = append(tr.protos, dir)
 		case strings.HasSuffix(name, ".go"):

@@ -85,6 +85,43 @@ func TestDocsCheckCanFail(t *testing.T) {
 	}
 }
 
+// docs/dependencies.md names each direct dependency of the module with its version.
+func TestDependencies(t *testing.T) {
+	t.Parallel()
+	mod, err := os.ReadFile("go.mod")
+	if err != nil {
+		t.Fatal(err)
+	}
+	page, err := os.ReadFile("docs/dependencies.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, complaint := range checkDependencies(string(mod), string(page)) {
+		t.Error(complaint)
+	}
+}
+
+func TestDependenciesCheckCanFail(t *testing.T) {
+	t.Parallel()
+	mod := "module m\n\ngo 1.26.0\n\nrequire one.test/a v1.0.0\n\nrequire (\n\ttwo.test/b v2.0.0\n\tthree.test/c v3.0.0 // indirect\n)\n"
+	wantComplaint(t, checkDependencies(mod, "`one.test/a` v1.0.0 and `two.test/b` v2.0.0 "), "")
+	wantComplaint(t, checkDependencies(mod, "`one.test/a` v1.0.0 and `two.test/b` v2.1.0 "), "`two.test/b` v2.0.0")
+	wantComplaint(t, checkDependencies(mod, "`two.test/b` v2.0.0 "), "`one.test/a` v1.0.0")
+}
+
+func checkDependencies(mod, page string) (complaints []string) {
+	for line := range strings.Lines(mod) {
+		fields := strings.Fields(strings.TrimPrefix(line, "require "))
+		if len(fields) != 2 || !strings.HasPrefix(fields[1], "v") {
+			continue // no requirement, or an indirect one
+		}
+		if want := "`" + fields[0] + "` " + fields[1] + " "; !strings.Contains(page, want) {
+			complaints = append(complaints, "docs/dependencies.md does not name "+want)
+		}
+	}
+	return complaints
+}
+
 type block struct {
 	name string // of the Markdown file
 	line int    // of its first line
@@ -183,7 +220,7 @@ func outsideModule(t *testing.T) (mod, sum string) {
 	}
 	var m, s bytes.Buffer
 	m.WriteString("module docs.test\n\ngo 1.26.0\n")
-	for _, name := range strings.Fields(string(modules)) {
+	for name := range strings.FieldsSeq(string(modules)) {
 		if slices.Contains(unreleased, name) {
 			continue
 		}

@@ -1,0 +1,298 @@
+// SPDX-License-Identifier: Apache-2.0
+
+// Package backendtest checks that a backend keeps the contract of [grpcauth.Backend].
+//
+// Each failure says which rule was broken and why it is a rule. A backend of one's own is tested by one call of [Run].
+package backendtest
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"math/rand/v2"
+	"net"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/metadata"
+	"google.golang.org/grpc/peer"
+	"google.golang.org/grpc/status"
+
+	"github.com/grpcauth/grpcauth"
+)
+
+const method = "/backendtest.Service/Method"
+
+// Suite is a backend and some calls to it. Backend and Good are required.
+type Suite struct {
+	// Backend is what is tested.
+	Backend grpcauth.Backend
+	// Good is the metadata of a call that is accepted, every time.
+	Good metadata.MD
+	// Bad are the metadata of calls whose credential is refused.
+	Bad []metadata.MD
+	// Peer is the peer of all calls; a peer in memory by default.
+	Peer *peer.Peer
+	// Secrets are texts that are never shown. The values of Good and Bad are secrets anyway.
+	Secrets []string
+}
+
+// Run tests the backend of a suite.
+func Run(t *testing.T, s Suite) {
+	t.Helper()
+	if s.Peer == nil {
+		s.Peer = &peer.Peer{Addr: &net.UnixAddr{Name: "backendtest", Net: "unix"}}
+	}
+	for _, test := range []struct {
+		name string
+		run  func(*testing.T, Suite)
+	}{
+		{"accepts a good credential", accepts},
+		{"refuses a bad credential", refuses},
+		{"leaves other credentials alone", leavesOthers},
+		{"refuses a credential given twice", refusesTwo},
+		{"refuses altered credentials", refusesAltered},
+		{"gives each call its own user", givesCopies},
+		{"serves concurrent calls", servesConcurrently},
+		{"survives a caller that gives up", survivesCancellation},
+		{"shows no secret", showsNoSecret},
+		{"describes its schemes", describes},
+		{"works behind an interceptor", worksBehindInterceptor},
+	} {
+		t.Run(test.name, func(t *testing.T) { test.run(t, s) })
+	}
+}
+
+func (s *Suite) context(ctx context.Context, md metadata.MD) context.Context {
+	return metadata.NewIncomingContext(peer.NewContext(ctx, s.Peer), md)
+}
+
+func (s *Suite) call(ctx context.Context, md metadata.MD) (*grpcauth.User, error) {
+	ctx = s.context(ctx, md)
+	return s.Backend.Authenticate(ctx, grpcauth.NewRequest(ctx, method))
+}
+
+// names are the metadata keys of the good call that carry the credential.
+func (s *Suite) names() []string {
+	names := []string{}
+	for key := range s.Good {
+		names = append(names, key)
+	}
+	slices.Sort(names)
+	return names
+}
+
+func accepts(t *testing.T, s Suite) {
+	user, err := s.call(t.Context(), s.Good)
+	switch {
+	case err != nil:
+		t.Fatalf("the good call got %v, want a user", err)
+	case user == nil:
+		t.Fatal("got neither a user nor an error: callers would be answered with INTERNAL")
+	case user.ID == "":
+		t.Error("the user has no ID: an accepted caller must be somebody")
+	case user.Method == "":
+		t.Error("the user has no Method: name the scheme that proved her")
+	}
+}
+
+func refuses(t *testing.T, s Suite) {
+	for i, md := range s.Bad {
+		user, err := s.call(t.Context(), md)
+		if user != nil || err == nil {
+			t.Fatalf("Bad[%d] was accepted", i)
+		}
+		if got := grpcauth.CodeOf(err); got.GRPC() != codes.Unauthenticated || got == grpcauth.CodeMissing {
+			t.Errorf("Bad[%d] got %v, want a refusal: a credential that was found must be judged, else another backend would be asked", i, got)
+		}
+	}
+}
+
+func leavesOthers(t *testing.T, s Suite) {
+	others := map[string]metadata.MD{
+		"no metadata":       nil,
+		"an unknown scheme": metadata.Pairs("authorization", "Unheard-Of abc"),
+		"no scheme":         metadata.Pairs("authorization", "abc"),
+		"an empty cookie":   metadata.Pairs("cookie", ""),
+	}
+	for _, key := range s.names() {
+		for _, alike := range []string{"x-" + key, key + "-bin", key + "_", "grpcgateway-" + key, "grpc-metadata-" + key} {
+			others[alike] = metadata.MD{alike: s.Good[key]}
+		}
+	}
+	if len(s.Good) == 0 { // proven by the connection, which every call here has
+		return
+	}
+	for name, md := range others {
+		user, err := s.call(t.Context(), md)
+		if user != nil || grpcauth.CodeOf(err) != grpcauth.CodeMissing {
+			t.Errorf("%s: got %v, %v, want ErrNoCredentials: what is not yours is for the next backend", name, user, err)
+		}
+	}
+}
+
+func refusesTwo(t *testing.T, s Suite) {
+	for _, key := range s.names() {
+		md := s.Good.Copy()
+		md.Append(key, s.Good[key]...)
+		if user, err := s.call(t.Context(), md); user != nil || grpcauth.CodeOf(err) != grpcauth.CodeAmbiguous {
+			t.Errorf("%s twice: got %v, want CodeAmbiguous: whoever sends two credentials may mean either", key, err)
+		}
+	}
+}
+
+// refusesAltered changes good credentials a little. The scheme is left as it is, since its case does not count.
+func refusesAltered(t *testing.T, s Suite) {
+	random := rand.New(rand.NewPCG(1, 2)) //nolint:gosec // the same alterations every time
+	good, err := s.call(t.Context(), s.Good)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for range 200 {
+		for _, key := range s.names() {
+			prefix, secret := "", s.Good.Get(key)[0]
+			if scheme, rest, ok := strings.Cut(secret, " "); ok {
+				prefix, secret = scheme+" ", rest
+			}
+			altered := []byte(secret)
+			at := random.IntN(len(altered))
+			switch random.IntN(4) {
+			case 0:
+				altered = altered[:at]
+			case 1:
+				altered = append(altered, altered[at])
+			case 2:
+				altered[at] ^= 1 << random.IntN(8)
+			case 3:
+				altered = slices.Insert(altered, at, byte(random.IntN(256)))
+			}
+			if string(altered) == secret {
+				continue
+			}
+			md := s.Good.Copy()
+			md.Set(key, prefix+string(altered))
+			if user, err := s.call(t.Context(), md); err == nil && (user == nil || user.ID != good.ID) {
+				t.Fatalf("an altered credential was accepted as somebody else")
+			} else if err == nil {
+				t.Errorf("a credential that was altered at byte %d was accepted: compare the whole of it", at)
+			}
+		}
+	}
+}
+
+func givesCopies(t *testing.T, s Suite) {
+	for range 3 {
+		user, err := s.call(t.Context(), s.Good)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if user.ID == "vandal" || slices.Contains(user.Scopes, "vandal") || slices.Contains(user.Permissions, "vandal") || strings.Contains(string(user.RawClaims), "vandal") {
+			t.Fatal("a user that an earlier call changed came back: give each call its own copy, by Request.Own")
+		}
+		user.ID = "vandal"
+		for i := range user.Scopes {
+			user.Scopes[i] = "vandal"
+		}
+		for i := range user.Permissions {
+			user.Permissions[i] = "vandal"
+		}
+		copy(user.RawClaims, "vandal")
+	}
+}
+
+func servesConcurrently(t *testing.T, s Suite) {
+	calls := append([]metadata.MD{s.Good, s.Good, nil}, s.Bad...)
+	want := make([]grpcauth.Code, len(calls))
+	for i, md := range calls {
+		_, err := s.call(t.Context(), md)
+		want[i] = grpcauth.CodeOf(err)
+	}
+	var wg sync.WaitGroup
+	for range 20 {
+		for i, md := range calls {
+			wg.Go(func() {
+				if _, err := s.call(t.Context(), md); grpcauth.CodeOf(err) != want[i] {
+					t.Errorf("call %d among others got %v, alone %v", i, grpcauth.CodeOf(err), want[i])
+				}
+			})
+		}
+	}
+	wg.Wait()
+}
+
+func survivesCancellation(t *testing.T, s Suite) {
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if user, err := s.call(ctx, s.Good); user != nil && err != nil {
+		t.Error("got a user and an error: an error must come without a user")
+	}
+	if _, err := s.call(t.Context(), s.Good); err != nil {
+		t.Errorf("the next caller got %v: one caller's end must not be remembered for another", err)
+	}
+}
+
+func showsNoSecret(t *testing.T, s Suite) {
+	secrets := slices.Clone(s.Secrets)
+	texts := []string{fmt.Sprintf("%v %+v %#v", s.Backend, s.Backend, s.Backend)}
+	for _, md := range append([]metadata.MD{s.Good}, s.Bad...) {
+		for _, values := range md {
+			for _, v := range values {
+				secrets = append(secrets, v)
+				if _, secret, ok := strings.Cut(v, " "); ok && len(secret) > 3 {
+					secrets = append(secrets, secret)
+				}
+			}
+		}
+		ctx := s.context(t.Context(), md)
+		req := grpcauth.NewRequest(ctx, method)
+		user, err := s.Backend.Authenticate(ctx, req)
+		document, _ := json.Marshal([]any{user, req}) //nolint:errchkjson // what cannot be marshalled shows nothing
+		texts = append(texts, fmt.Sprintf("%v %+v %#v %v %+v %#v %s", err, err, err, req, req, req, document))
+	}
+	for i, text := range texts {
+		for k, secret := range secrets {
+			if secret != "" && strings.Contains(text, secret) {
+				t.Errorf("text %d shows secret %d: errors and %%v must not hold credentials", i, k)
+			}
+		}
+	}
+}
+
+func describes(t *testing.T, s Suite) {
+	d, ok := s.Backend.(grpcauth.Describer)
+	if !ok {
+		t.Log("the backend does not describe its schemes: callers are not told how to authenticate")
+		return
+	}
+	user, err := s.call(t.Context(), s.Good)
+	if err != nil {
+		t.Fatal(err)
+	}
+	found := false
+	for _, scheme := range d.Schemes() {
+		found = found || scheme.Name == user.Method
+		if scheme.Header != strings.ToLower(scheme.Header) {
+			t.Errorf("the header %q is not in lower case, as gRPC has it", scheme.Header)
+		}
+	}
+	if !found {
+		t.Errorf("User.Method %q is not the name of a scheme of the backend", user.Method)
+	}
+}
+
+func worksBehindInterceptor(t *testing.T, s Suite) {
+	auth := grpcauth.New(s.Backend, grpcauth.InsecureAllowPlaintext())
+	if ctx, err := auth.Authenticate(s.context(t.Context(), s.Good), method); err != nil {
+		t.Errorf("the good call got %v", err)
+	} else if _, ok := grpcauth.FromContext(ctx); !ok {
+		t.Error("the good call has no user in its context")
+	}
+	for i, md := range s.Bad {
+		if _, err := auth.Authenticate(s.context(t.Context(), md), method); status.Code(err) != codes.Unauthenticated {
+			t.Errorf("Bad[%d] got %v, want UNAUTHENTICATED", i, status.Code(err))
+		}
+	}
+}
