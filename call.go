@@ -94,6 +94,6 @@ func (i *Interceptor) judged(ctx context.Context, method string, stream grpc.Ser
 		if c.interceptor == i && c.req.method == method && c.stream == stream {
 			return true
 		}
-		ctx = c.Context
+		ctx = c.Context //nolint:fatcontext // it goes outwards
 	}
 }

@@ -94,7 +94,7 @@ func TestAllKeepsTheFirstIdentityAndTheEarliestExpiry(t *testing.T) {
 		fixed(grpcauth.User{ID: "alice", Method: "jwt", Scopes: []string{"b"}, Expiry: now.Add(time.Minute)}),
 		fixed(grpcauth.User{ID: "carol", Method: "apikey"}),
 	)
-	user, err := all.Authenticate(context.Background(), request(nil))
+	user, err := all.Authenticate(t.Context(), request(nil))
 	if err != nil {
 		t.Fatal(err)
 	}

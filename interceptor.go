@@ -257,7 +257,3 @@ func setHeader(ctx context.Context, md metadata.MD) {
 		_ = grpc.SetHeader(ctx, md) // fails once headers were sent, and where there is no gRPC call
 	}
 }
-
-func setTrailer(ctx context.Context, md metadata.MD) {
-	_ = grpc.SetTrailer(ctx, md) // fails where there is no gRPC call
-}

@@ -319,7 +319,7 @@ func TestLogFieldsWithoutALoggingInterceptor(t *testing.T) {
 	if got := fmt.Sprint(logging.ExtractFields(ctx)); got != "[auth.user alice]" {
 		t.Errorf("got %s", got)
 	}
-	if got := logging.ExtractFields(grpcauth.NewContext(context.Background(), nil)); len(got) != 0 {
+	if got := logging.ExtractFields(grpcauth.NewContext(t.Context(), nil)); len(got) != 0 {
 		t.Errorf("nobody: got %v", got)
 	}
 }
@@ -366,7 +366,7 @@ func TestLoaderLoadsTheApplicationsRecord(t *testing.T) {
 			t.Errorf("%s: %v, and a record of nobody", method, err)
 		}
 	}
-	if _, ok := grpcauth.Loaded[*account](context.Background()); ok {
+	if _, ok := grpcauth.Loaded[*account](t.Context()); ok {
 		t.Error("a record of an empty context")
 	}
 }
@@ -447,7 +447,7 @@ func TestBackendThatEndsItsGoroutineIsInternal(t *testing.T) {
 	impl := &echo{}
 	auth := grpcauth.New(grpcauth.BackendFunc(func(context.Context, *grpcauth.Request) (*grpcauth.User, error) {
 		runtime.Goexit()
-		return nil, nil //nolint:nilnil // never reached
+		return nil, nil
 	}))
 	for _, mode := range modes {
 		cc := grpcauthtest.Dial(t, newServer(auth, mode, impl), nil)
@@ -508,7 +508,7 @@ func TestIdentityCannotBeForged(t *testing.T) {
 
 func TestPlaintextIsRefusedBeforeTheCredentialIsRead(t *testing.T) {
 	t.Parallel()
-	far := peer.NewContext(metadata.NewIncomingContext(context.Background(), metadata.Pairs("authorization", "Bearer alice")), &peer.Peer{Addr: &net.TCPAddr{IP: net.ParseIP("192.0.2.1")}})
+	far := peer.NewContext(metadata.NewIncomingContext(t.Context(), metadata.Pairs("authorization", "Bearer alice")), &peer.Peer{Addr: &net.TCPAddr{IP: net.ParseIP("192.0.2.1")}})
 	inner := scheme("Bearer")
 	read := false
 	backend := grpcauth.BackendFunc(func(ctx context.Context, req *grpcauth.Request) (*grpcauth.User, error) {
@@ -525,7 +525,7 @@ func TestPlaintextIsRefusedBeforeTheCredentialIsRead(t *testing.T) {
 	if _, err := auth.Authenticate(far, expandMethod); err != nil {
 		t.Errorf("a public method: %v", err)
 	}
-	if _, err := auth.Authenticate(context.Background(), echoMethod); info(err).GetReason() != "TRANSPORT_INSECURE" {
+	if _, err := auth.Authenticate(t.Context(), echoMethod); info(err).GetReason() != "TRANSPORT_INSECURE" {
 		t.Errorf("no peer: %v", err)
 	}
 	if _, err := grpcauth.New(backend, grpcauth.InsecureAllowPlaintext()).Authenticate(far, echoMethod); err != nil || !read {

@@ -10,6 +10,8 @@ import (
 	middleware "github.com/grpc-ecosystem/go-grpc-middleware/v2"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/status"
+
+	"github.com/grpcauth/grpcauth/internal/panics"
 )
 
 // longestWait bounds how long a stream relies on the monotonic clock: expiry is wall-clock time, which may be set meanwhile.
@@ -46,7 +48,7 @@ func (i *Interceptor) serveLimited(c *call, r *rule, srv any, ss grpc.ServerStre
 	l.mu.Unlock()
 	wrapped := &middleware.WrappedServerStream{ServerStream: ss, WrappedContext: ctx}
 	if _, ok := c.stream.(statusWriter); ok {
-		defer l.finish(nil) // also if the handler panics
+		defer func() { _ = l.finish(nil) }() // also if the handler panics
 		return l.finish(handler(srv, wrapped))
 	}
 	return l.serveApart(func() error { return handler(srv, wrapped) })
@@ -146,33 +148,13 @@ func (l *lifetime) finish(err error) error {
 // serveApart runs the handler in a goroutine of its own, where the transport has no way to write a status from outside. The answer then does
 // not wait for a handler that ignores its context.
 func (l *lifetime) serveApart(handler func() error) error {
-	type outcome struct {
-		err      error
-		panicked any
-		returned bool
-	}
-	done := make(chan outcome, 1)
-	go func() {
-		var o outcome
-		defer func() {
-			if !o.returned {
-				o.panicked = recover()
-			}
-			done <- o
-		}()
-		o.err = handler()
-		o.returned = true
-	}()
 	select {
 	case <-l.ended:
 		return l.finish(nil)
-	case o := <-done:
-		err := l.finish(o.err)
-		if o.panicked != nil {
-			panic(o.panicked) // for the server's own recovery, as if the handler had run here
-		}
-		if !o.returned && err == nil {
-			return Errorf(CodeInternal, "the handler's goroutine was ended")
+	case o := <-panics.Apart(handler):
+		err := l.finish(o.Err)
+		if o.Panicked != nil {
+			panic(o.Panicked) // for the server's own recovery, as if the handler had run here
 		}
 		return err
 	}

@@ -67,7 +67,7 @@ func (i *Interceptor) observe(c *call, r *rule, start time.Time, err error) {
 		e.Status = e.Code.GRPC()
 		if callerGone(c.Context, err) {
 			e.Status = codes.Canceled
-			if c.Context.Err() == context.DeadlineExceeded { //nolint:errorlint // Err returns exactly this
+			if c.Context.Err() == context.DeadlineExceeded {
 				e.Status = codes.DeadlineExceeded
 			}
 		}

@@ -33,7 +33,7 @@ type config struct {
 	errs      []error
 }
 
-func (c *config) fail(format string, args ...any) {
+func (c *config) failf(format string, args ...any) {
 	c.errs = append(c.errs, fmt.Errorf(format, args...))
 }
 
@@ -45,7 +45,7 @@ func WithPolicy(policy Policy) Option {
 		}
 		for method, r := range policy {
 			if _, twice := c.policy[method]; twice {
-				c.fail("WithPolicy: %q has two rules", method)
+				c.failf("WithPolicy: %q has two rules", method)
 			}
 			c.policy[method] = r
 		}
@@ -57,7 +57,7 @@ func WithBackends(backends map[string]Backend) Option {
 	return optionFunc(func(c *config) {
 		for name, b := range backends {
 			if _, twice := c.backends[name]; twice || name == "" || isNil(b) {
-				c.fail("WithBackends: %q is empty, nil or given twice", name)
+				c.failf("WithBackends: %q is empty, nil or given twice", name)
 			}
 			c.backends[name] = b
 		}
@@ -68,7 +68,7 @@ func WithBackends(backends map[string]Backend) Option {
 func WithObserver(observer Observer) Option {
 	return optionFunc(func(c *config) {
 		if isNil(observer) {
-			c.fail("WithObserver: the observer is nil")
+			c.failf("WithObserver: the observer is nil")
 		}
 		c.observers = append(c.observers, observer)
 	})
@@ -78,7 +78,7 @@ func WithObserver(observer Observer) Option {
 func WithErrorDomain(domain string) Option {
 	return optionFunc(func(c *config) {
 		if domain == "" || !wire.ValidHeader("x", domain) {
-			c.fail("WithErrorDomain: write printable ASCII, such as the name of your service")
+			c.failf("WithErrorDomain: write printable ASCII, such as the name of your service")
 		}
 		c.domain = domain
 	})
@@ -90,7 +90,7 @@ func WithErrorDomain(domain string) Option {
 func WithStreamRecheck(interval time.Duration) Option {
 	return optionFunc(func(c *config) {
 		if interval <= 0 {
-			c.fail("WithStreamRecheck: write a positive interval")
+			c.failf("WithStreamRecheck: write a positive interval")
 		}
 		c.recheck = interval
 	})
@@ -108,7 +108,7 @@ func InsecureAllowPlaintext() Option {
 func WithClock(now func() time.Time) Option {
 	return optionFunc(func(c *config) {
 		if now == nil {
-			c.fail("WithClock: the function is nil")
+			c.failf("WithClock: the function is nil")
 			return
 		}
 		c.now = now
@@ -132,7 +132,7 @@ func (c *config) compile(backend Backend) (rules, []Scheme) {
 			made.backend = newChain(c.named(method, r.Backends), r.Backends)
 		}
 		made.schemes = made.backend.schemes
-		if service, name, _ := splitMethod(method); name == "*" {
+		if service, name, _ := wire.SplitMethod(method); name == "*" {
 			rs.wide[service] = made
 		} else {
 			rs.exact[method] = made
@@ -150,7 +150,7 @@ func (c *config) named(method string, names []string) []Backend {
 	for _, name := range names {
 		b, ok := c.backends[name]
 		if !ok {
-			c.fail("policy for %q: no backend is named %q: add it to WithBackends", method, name)
+			c.failf("policy for %q: no backend is named %q: add it to WithBackends", method, name)
 			continue
 		}
 		found = append(found, b)

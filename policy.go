@@ -78,28 +78,11 @@ func (p Policy) Validate() error {
 	var errs []error
 	for _, method := range sortedKeys(p) {
 		rule := p[method]
-		if err := errors.Join(validMethod(method), rule.validate()); err != nil {
+		if err := errors.Join(wire.ValidMethod(method), rule.validate()); err != nil {
 			errs = append(errs, fmt.Errorf("policy for %q: %w", method, err))
 		}
 	}
 	return errors.Join(errs...)
-}
-
-func validMethod(method string) error {
-	service, name, ok := splitMethod(method)
-	if !ok || service == "" || name == "" || strings.ContainsAny(method[1:], " %*?#") && name != "*" || strings.Contains(service, "*") {
-		return errors.New(`write "/package.Service/Method", or "/package.Service/*"`)
-	}
-	return nil
-}
-
-// splitMethod takes a full method apart. Only a name of exactly that form has a rule: gRPC does not clean paths, nor do we.
-func splitMethod(method string) (service, name string, ok bool) {
-	if method == "" || method[0] != '/' {
-		return "", "", false
-	}
-	service, name, ok = strings.Cut(method[1:], "/")
-	return service, name, ok && !strings.Contains(name, "/")
 }
 
 func (r *Rule) validate() error {
@@ -181,7 +164,7 @@ func (rs *rules) of(method string) *rule {
 		return r
 	}
 	if len(rs.wide) > 0 {
-		if service, _, ok := splitMethod(method); ok {
+		if service, _, ok := wire.SplitMethod(method); ok {
 			if r, ok := rs.wide[service]; ok {
 				return r
 			}

@@ -30,20 +30,20 @@ func TestPolicyRefusesMethodsThatNoCallHas(t *testing.T) {
 func TestPolicyRefusesContradictions(t *testing.T) {
 	t.Parallel()
 	for name, rule := range map[string]grpcauth.Rule{
-		"unknown access":          {Access: 4},
-		"public with scopes":      {Access: grpcauth.Public, Scopes: []string{"a"}},
-		"public with backends":    {Access: grpcauth.Public, Backends: []string{"a"}},
-		"public with age":         {Access: grpcauth.Public, MaxAge: time.Hour},
-		"optional with scopes":    {Access: grpcauth.Optional, AnyScopes: []string{"a"}},
-		"optional with binding":   {Access: grpcauth.Optional, RequireBound: true},
-		"optional with ACR":       {Access: grpcauth.Optional, ACR: "gold"},
-		"negative age":            {MaxAge: -1},
-		"empty scope":             {Scopes: []string{""}},
-		"empty permission":        {Permissions: []string{"a", ""}},
-		"empty backend":           {Backends: []string{""}},
-		"ACR of two words":        {ACR: "gold silver"},
-		"ACR with a line feed":    {ACR: "gold\n"},
-		"optional with permisson": {Access: grpcauth.Optional, Permissions: []string{"a"}},
+		"unknown access":           {Access: 4},
+		"public with scopes":       {Access: grpcauth.Public, Scopes: []string{"a"}},
+		"public with backends":     {Access: grpcauth.Public, Backends: []string{"a"}},
+		"public with age":          {Access: grpcauth.Public, MaxAge: time.Hour},
+		"optional with scopes":     {Access: grpcauth.Optional, AnyScopes: []string{"a"}},
+		"optional with binding":    {Access: grpcauth.Optional, RequireBound: true},
+		"optional with ACR":        {Access: grpcauth.Optional, ACR: "gold"},
+		"negative age":             {MaxAge: -1},
+		"empty scope":              {Scopes: []string{""}},
+		"empty permission":         {Permissions: []string{"a", ""}},
+		"empty backend":            {Backends: []string{""}},
+		"ACR of two words":         {ACR: "gold silver"},
+		"ACR with a line feed":     {ACR: "gold\n"},
+		"optional with permission": {Access: grpcauth.Optional, Permissions: []string{"a"}},
 	} {
 		err := grpcauth.Policy{"/pkg.Svc/M": rule}.Validate()
 		if err == nil || !strings.Contains(err.Error(), `"/pkg.Svc/M"`) {

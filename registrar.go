@@ -9,6 +9,8 @@ import (
 	"slices"
 
 	"google.golang.org/grpc"
+
+	"github.com/grpcauth/grpcauth/internal/wire"
 )
 
 // Server is where services are registered. *grpc.Server is one.
@@ -78,7 +80,7 @@ func (i *Interceptor) Check(server Server) error {
 	var errs []error
 	services := server.GetServiceInfo()
 	for _, method := range sortedKeys(i.policy) {
-		service, name, _ := splitMethod(method)
+		service, name, _ := wire.SplitMethod(method)
 		info, ok := services[service]
 		if !ok {
 			errs = append(errs, fmt.Errorf("policy for %q: the server has no service %q", method, service))

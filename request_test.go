@@ -145,12 +145,12 @@ func TestCertificateIsOnlyALeafThatWasVerified(t *testing.T) {
 		"empty chain":    {credentials.TLSInfo{State: tls.ConnectionState{VerifiedChains: [][]*x509.Certificate{{}}}}, nil},
 		"no TLS":         {nil, nil},
 	} {
-		ctx := peer.NewContext(context.Background(), &peer.Peer{AuthInfo: c.info})
+		ctx := peer.NewContext(t.Context(), &peer.Peer{AuthInfo: c.info})
 		if got, ok := grpcauth.NewRequest(ctx, echoMethod).Certificate(); got != c.want || ok != (c.want != nil) {
 			t.Errorf("%s: got %v, %v", name, got, ok)
 		}
 	}
-	if _, ok := grpcauth.NewRequest(context.Background(), echoMethod).Certificate(); ok {
+	if _, ok := grpcauth.NewRequest(t.Context(), echoMethod).Certificate(); ok {
 		t.Error("no peer: got a certificate")
 	}
 }
@@ -161,7 +161,7 @@ func TestRequestPrintsNoCredential(t *testing.T) {
 	if _, err := req.Authorization("Bearer"); err != nil {
 		t.Fatal(err)
 	}
-	document, err := json.Marshal(req)
+	document, err := json.Marshal([]any{req})
 	if err != nil {
 		t.Fatal(err)
 	}

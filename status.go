@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"google.golang.org/genproto/googleapis/rpc/errdetails"
+	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/metadata"
 	"google.golang.org/grpc/status"
@@ -115,20 +116,8 @@ func Errorf(code Code, format string, args ...any) *AuthenticationError {
 //
 // detail is the private cause; add [AuthenticationError.WithPublicMessage] for a text that callers are to read.
 func FromHTTPStatus(httpStatus int, detail string) *AuthenticationError {
-	code := CodeInternal
-	switch httpStatus {
-	case 400:
-		code = CodeMalformed
-	case 401:
-		code = CodeInvalid
-	case 403:
-		code = CodeForbidden
-	case 429:
-		code = CodeThrottled
-	case 503:
-		code = CodeUnavailable
-	}
-	return Errorf(code, "%s", detail)
+	codes := map[int]Code{400: CodeMalformed, 401: CodeInvalid, 403: CodeForbidden, 429: CodeThrottled, 503: CodeUnavailable}
+	return Errorf(codes[httpStatus], "%s", detail)
 }
 
 // CodeOf returns the code that an error of a backend or an interceptor is answered with.
@@ -255,7 +244,7 @@ func (i *Interceptor) answer(ctx context.Context, method string, r *rule, err er
 	}
 	setHeader(ctx, header)
 	if d := refusal.retryDelay(); d > 0 {
-		setTrailer(ctx, metadata.Pairs("grpc-retry-pushback-ms", strconv.FormatInt(max(d.Milliseconds(), 1), 10)))
+		_ = grpc.SetTrailer(ctx, metadata.Pairs("grpc-retry-pushback-ms", strconv.FormatInt(max(d.Milliseconds(), 1), 10)))
 	}
 	return &answer{refusal.status(info), err}
 }

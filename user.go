@@ -143,7 +143,7 @@ func FromContext(ctx context.Context) (*User, bool) {
 func WithLoader[T any](load func(context.Context, *User) (T, error)) Option {
 	return optionFunc(func(c *config) {
 		if load == nil || c.load != nil {
-			c.fail("WithLoader: give one function, once")
+			c.failf("WithLoader: give one function, once")
 			return
 		}
 		c.load = func(ctx context.Context, u *User) (any, error) { return load(ctx, u) }

@@ -3,7 +3,6 @@
 package grpcauth_test
 
 import (
-	"context"
 	"reflect"
 	"testing"
 
@@ -104,11 +103,11 @@ func TestOwnIsTheCallsOwnCopy(t *testing.T) {
 
 func TestFromContextFindsWhatNewContextPut(t *testing.T) {
 	t.Parallel()
-	if user, ok := grpcauth.FromContext(context.Background()); ok || user != nil {
+	if user, ok := grpcauth.FromContext(t.Context()); ok || user != nil {
 		t.Errorf("got %v, %v of an empty context", user, ok)
 	}
 	given := &grpcauth.User{ID: "alice"}
-	ctx := grpcauth.NewContext(context.Background(), given)
+	ctx := grpcauth.NewContext(t.Context(), given)
 	user, ok := grpcauth.FromContext(ctx)
 	if !ok || user.ID != "alice" || user == given {
 		t.Errorf("got %v, %v, want a copy of alice", user, ok)

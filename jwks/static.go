@@ -6,7 +6,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"slices"
 )
 
@@ -76,5 +75,5 @@ func (s *StaticSet) Format(f fmt.State, _ rune) {
 	if s != nil {
 		n = len(s.keys)
 	}
-	_, _ = io.WriteString(f, fmt.Sprintf("StaticSet(%d keys)", n))
+	_, _ = fmt.Fprintf(f, "StaticSet(%d keys)", n)
 }

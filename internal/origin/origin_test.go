@@ -63,11 +63,11 @@ func TestConfidential(t *testing.T) {
 		"an unknown kind":           {&peer.Peer{Addr: addr{"", ""}}, false},
 		"a peer without an address": {&peer.Peer{}, false},
 	} {
-		if got := origin.Confidential(peer.NewContext(context.Background(), c.peer)); got != c.want {
+		if got := origin.Confidential(peer.NewContext(t.Context(), c.peer)); got != c.want {
 			t.Errorf("%s: got %v, want %v", name, got, c.want)
 		}
 	}
-	if origin.Confidential(context.Background()) {
+	if origin.Confidential(t.Context()) {
 		t.Error("no peer: got true")
 	}
 }

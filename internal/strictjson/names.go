@@ -89,7 +89,7 @@ func foldHash(text []byte) uint64 {
 		if r >= utf8.RuneSelf {
 			r, size = utf8.DecodeRune(text)
 		}
-		h = (h ^ uint64(fold(r))) * prime
+		h = (h ^ uint64(fold(r))) * prime //nolint:gosec // runes are not negative
 		text = text[size:]
 	}
 	return h
