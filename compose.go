@@ -3,6 +3,7 @@
 package grpcauth
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"slices"
@@ -144,9 +145,9 @@ func (a *all) Authenticate(ctx context.Context, req *Request) (*User, error) {
 		case notMine(err):
 			missing++
 		case isUndecided(err):
-			undecided = firstOf(undecided, err)
+			undecided = cmp.Or(undecided, err)
 		default:
-			refused = firstOf(refused, err)
+			refused = cmp.Or(refused, err)
 		}
 	}
 	switch {
@@ -160,13 +161,6 @@ func (a *all) Authenticate(ctx context.Context, req *Request) (*User, error) {
 		return nil, Errorf(CodeMissing, "%d of %d credentials are missing", missing, len(a.backends))
 	}
 	return merge(users), nil
-}
-
-func firstOf(first, second error) error {
-	if first != nil {
-		return first
-	}
-	return second
 }
 
 // isUndecided reports whether err says nothing about the credential.

@@ -27,19 +27,14 @@ type Interceptor struct {
 	places []Scheme
 
 	unary, stream atomic.Bool // whether the interceptors were asked for
-
-	mu      sync.Mutex
-	guarded map[string]bool // guarded by mu: services registered through Registrar
+	guarded       sync.Map    // of guard: services registered through Registrar
 }
 
 // New returns an interceptor that asks backend about every call, or the backends that the policy names for its method.
 //
 // It panics if backend is nil or an option is wrong, with a text that says what to write: a server must not start half protected.
 func New(backend Backend, opts ...Option) *Interceptor {
-	i := &Interceptor{
-		config:  config{policy: Policy{}, backends: map[string]Backend{}, domain: defaultDomain, now: time.Now},
-		guarded: map[string]bool{},
-	}
+	i := &Interceptor{config: config{policy: Policy{}, backends: map[string]Backend{}, domain: defaultDomain, now: time.Now}}
 	if isNil(backend) {
 		panic("grpcauth: New: the backend is nil")
 	}
@@ -158,19 +153,17 @@ func (i *Interceptor) leave(ctx context.Context, method string, r *rule, err err
 }
 
 // judge decides and puts the decision on record. After an error the call has no user.
-func (i *Interceptor) judge(c *call, r *rule) error {
-	if len(i.observers) == 0 {
-		return i.guard(c, r, i.decide)
+func (i *Interceptor) judge(c *call, r *rule) (err error) {
+	if len(i.observers) > 0 {
+		start := i.now()
+		err = Errorf(CodeInternal, "the goroutine was ended") // stands if it is
+		defer func() {
+			if unseen := i.guard(c, r, func(c *call, r *rule) error { i.observe(c, r, start, err); return nil }); unseen != nil {
+				err = unseen
+			}
+		}()
 	}
-	start := i.now()
-	err := i.guard(c, r, i.decide)
-	if unseen := i.guard(c, r, func(c *call, r *rule) error {
-		i.observe(c, r, start, err)
-		return nil
-	}); unseen != nil {
-		c.user, c.loaded = nil, nil
-		return unseen
-	}
+	err = i.guard(c, r, i.decide)
 	return err
 }
 

@@ -445,10 +445,15 @@ func TestObserverThatPanicsStopsTheCall(t *testing.T) {
 func TestBackendThatEndsItsGoroutineIsInternal(t *testing.T) {
 	t.Parallel()
 	impl := &echo{}
+	var events atomic.Int64
 	auth := grpcauth.New(grpcauth.BackendFunc(func(context.Context, *grpcauth.Request) (*grpcauth.User, error) {
 		runtime.Goexit()
 		return nil, nil
-	}))
+	}), grpcauth.WithObserver(grpcauth.ObserverFunc(func(_ context.Context, e grpcauth.Event) {
+		if e.Err != nil && e.Code == grpcauth.CodeInternal {
+			events.Add(1)
+		}
+	})))
 	for _, mode := range modes {
 		cc := grpcauthtest.Dial(t, newServer(auth, mode, impl), nil)
 		for kind, call := range calls {
@@ -457,8 +462,8 @@ func TestBackendThatEndsItsGoroutineIsInternal(t *testing.T) {
 			}
 		}
 	}
-	if impl.calls.Load() != 0 {
-		t.Error("a handler ran")
+	if impl.calls.Load() != 0 || events.Load() != int64(len(modes)*len(calls)) {
+		t.Errorf("%d handlers ran, %d events", impl.calls.Load(), events.Load())
 	}
 }
 
@@ -633,8 +638,12 @@ func TestCheckComparesPolicyAndServer(t *testing.T) {
 		t.Errorf("both interceptors: %v", err)
 	}
 	guarded := grpcauth.New(scheme("Bearer"))
-	if err := guarded.Check(newServer(guarded, "registrar", &echo{})); err != nil {
+	behind := newServer(guarded, "registrar", &echo{})
+	if err := errors.Join(guarded.Check(behind), guarded.Check(guarded.Registrar(behind))); err != nil {
 		t.Errorf("everything through Registrar: %v", err)
+	}
+	if err := guarded.Check(srv); err == nil {
+		t.Error("the same service, open on another server: no error")
 	}
 }
 

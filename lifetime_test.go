@@ -10,6 +10,7 @@ import (
 	"strings"
 	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"google.golang.org/grpc"
@@ -201,56 +202,67 @@ func TestRecheckEndsAStreamWhoseCredentialWasRevoked(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			var verdict atomic.Pointer[error]
-			var rechecks atomic.Int64
-			clock := grpcauthtest.NewClock(start)
-			backend := grpcauth.BackendFunc(func(_ context.Context, req *grpcauth.Request) (*grpcauth.User, error) {
-				req.SetHeader("set-cookie", "renewed") // must have no effect on a recheck
-				if req.Recheck() {
-					rechecks.Add(1)
-				}
-				if e := verdict.Load(); e != nil {
-					return nil, *e
-				}
-				return &grpcauth.User{ID: "alice"}, nil
-			})
-			auth := grpcauth.New(backend, grpcauth.WithClock(clock.Now), grpcauth.WithStreamRecheck(soon))
-			s := converse(t, serve(t, auth, &echo{}))
-			clock.Advance(time.Hour)
-			for rechecks.Load() == 0 {
+			synctest.Test(t, func(t *testing.T) {
+				var verdict atomic.Pointer[error]
+				var rechecks atomic.Int64
+				backend := grpcauth.BackendFunc(func(_ context.Context, req *grpcauth.Request) (*grpcauth.User, error) {
+					req.SetHeader("set-cookie", "renewed") // must have no effect on a recheck
+					if req.Recheck() {
+						rechecks.Add(1)
+					}
+					if e := verdict.Load(); e != nil {
+						return nil, *e
+					}
+					return &grpcauth.User{ID: "alice"}, nil
+				})
+				s := converse(t, serve(t, grpcauth.New(backend, grpcauth.WithStreamRecheck(time.Second)), &echo{}))
+				time.Sleep(5 * time.Second)
 				exchange(t, s)
-			}
-			verdict.Store(&c.err)
-			clock.Advance(time.Hour)
-			_, err := s.Recv()
-			if status.Code(err) != c.code || info(err).GetReason() != c.reason {
-				t.Errorf("got %v, want %v, %s", err, c.code, c.reason)
-			}
-			header, _ := s.Header()
-			if got := header.Get("set-cookie"); len(got) != 1 {
-				t.Errorf("got the headers %q, want those of the first judgement alone", got)
-			}
+				if got := rechecks.Load(); got != 4 && got != 5 {
+					t.Errorf("%d rechecks in five seconds, want one a second", got)
+				}
+				revoked := time.Now()
+				verdict.Store(&c.err)
+				_, err := s.Recv()
+				if status.Code(err) != c.code || info(err).GetReason() != c.reason {
+					t.Errorf("got %v, want %v, %s", err, c.code, c.reason)
+				}
+				if late := time.Since(revoked); late > time.Second {
+					t.Errorf("ended %v after the revocation", late)
+				}
+				header, _ := s.Header()
+				if got := header.Get("set-cookie"); len(got) != 1 {
+					t.Errorf("got the headers %q, want those of the first judgement alone", got)
+				}
+			})
 		})
 	}
 }
 
 func TestRecheckPutsOffTheEndOfAProlongedCredential(t *testing.T) {
 	t.Parallel()
-	clock := grpcauthtest.NewClock(start)
-	var rechecks atomic.Int64
-	backend := grpcauth.BackendFunc(func(_ context.Context, req *grpcauth.Request) (*grpcauth.User, error) {
-		if req.Recheck() {
-			rechecks.Add(1)
-		}
-		return &grpcauth.User{ID: "alice", Expiry: clock.Now().Add(10 * soon)}, nil
-	})
-	s := converse(t, serve(t, grpcauth.New(backend, grpcauth.WithClock(clock.Now), grpcauth.WithStreamRecheck(soon)), &echo{}))
-	for want := range int64(20) {
-		for rechecks.Load() < want {
+	synctest.Test(t, func(t *testing.T) {
+		var prolong atomic.Bool
+		prolong.Store(true)
+		end := time.Now().Add(10 * time.Second)
+		backend := grpcauth.BackendFunc(func(context.Context, *grpcauth.Request) (*grpcauth.User, error) {
+			if prolong.Load() {
+				end = time.Now().Add(10 * time.Second)
+			}
+			return &grpcauth.User{ID: "alice", Expiry: end}, nil
+		})
+		s := converse(t, serve(t, grpcauth.New(backend, grpcauth.WithStreamRecheck(time.Second)), &echo{}))
+		for range 30 {
+			time.Sleep(time.Second)
 			exchange(t, s)
 		}
-		clock.Advance(soon)
-	}
+		prolong.Store(false)
+		_, err := s.Recv()
+		wantExpired(t, err)
+		if late := time.Since(end); late < 0 || late > time.Second {
+			t.Errorf("ended %v after its credential", late)
+		}
+	})
 }
 
 // bare is a transport stream that has only what grpc.ServerTransportStream names.

@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"reflect"
 	"slices"
 
 	"google.golang.org/grpc"
@@ -50,9 +51,24 @@ func (g *registrar) RegisterService(desc *grpc.ServiceDesc, impl any) {
 		s.Handler = g.interceptor.streamGate("/"+desc.ServiceName+"/"+s.StreamName, s.Handler)
 	}
 	g.Server.RegisterService(&copied, impl)
-	g.interceptor.mu.Lock()
-	defer g.interceptor.mu.Unlock()
-	g.interceptor.guarded[desc.ServiceName] = true
+	g.interceptor.guarded.Store(guard{serverOf(g), desc.ServiceName}, true)
+}
+
+// guard is a service of one server: the same one on another server may be open.
+type guard struct {
+	server  any
+	service string
+}
+
+// serverOf finds the server below all registrars. One that cannot be compared is found nowhere again, and so counts as open.
+func serverOf(s Server) any {
+	for g, ok := s.(*registrar); ok; g, ok = s.(*registrar) {
+		s = g.Server
+	}
+	if reflect.TypeOf(s).Comparable() {
+		return s
+	}
+	return new(byte) // equal to nothing
 }
 
 func (i *Interceptor) gate(method string, handler grpc.MethodHandler) grpc.MethodHandler {
@@ -88,10 +104,8 @@ func (i *Interceptor) Check(server Server) error {
 			errs = append(errs, fmt.Errorf("policy for %q: the service has no method %q", method, name))
 		}
 	}
-	i.mu.Lock()
-	defer i.mu.Unlock()
 	for _, service := range sortedKeys(services) {
-		if i.guarded[service] {
+		if _, ok := i.guarded.Load(guard{serverOf(server), service}); ok {
 			continue
 		}
 		for _, m := range services[service].Methods {
