@@ -171,6 +171,23 @@ func TestRequestPrintsNoCredential(t *testing.T) {
 	}
 }
 
+func TestHostileMetadataIsNobody(t *testing.T) {
+	t.Parallel()
+	many := metadata.MD{}
+	for i := range 10_000 {
+		many[fmt.Sprintf("x-%d", i)] = []string{"Bearer alice"}
+	}
+	auth := grpcauth.New(grpcauth.Chain(scheme("Bearer"), keyed("x-api-key", "apikey")))
+	for name, md := range map[string]metadata.MD{
+		"nothing": nil, "empty": {}, "10,000 keys": many, "no values": {"authorization": {}}, "an empty key": {"": {"Bearer alice"}},
+		"a million bytes": {"x": {strings.Repeat("x", 1<<20)}}, "bytes": {"\x00\xff": {"\x00\xff"}}, "binary": {"authorization-bin": {"Bearer alice"}},
+	} {
+		if got := judge(auth, md); got != "CREDENTIALS_MISSING" {
+			t.Errorf("%s: got %s", name, got)
+		}
+	}
+}
+
 func FuzzRequest(f *testing.F) {
 	f.Add("authorization", "Bearer abc", "cookie", "sid=abc; a=b", "Bearer")
 	f.Add("authorization", "Bearer  abc", "authorization", "Basic abc", "basic")

@@ -300,6 +300,14 @@ func TestEveryTransportIsJudged(t *testing.T) {
 					t.Errorf("%s, bad: got %v, want CREDENTIALS_INVALID", kind, err)
 				}
 			}
+			for kind, o := range others {
+				if err := raw(t.Context(), cc, o.method); status.Code(err) != codes.Unauthenticated {
+					t.Errorf("%s, nothing: got %v, want UNAUTHENTICATED", kind, err)
+				}
+				if err := raw(grpcauthtest.WithBearer(t.Context(), "alice"), cc, o.method); status.Code(err) != o.want {
+					t.Errorf("%s, good: got %v, want %v", kind, err, o.want)
+				}
+			}
 		})
 	}
 }

@@ -14,7 +14,6 @@ import (
 	"crypto/ed25519"
 	"crypto/rsa"
 	"crypto/subtle"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -46,8 +45,11 @@ type Key struct {
 // Format prints ID, algorithm and type, whatever the verb.
 func (k Key) Format(f fmt.State, _ rune) { _, _ = io.WriteString(f, k.describe()) }
 
-// MarshalJSON gives the same as Format: a key set for others to read is not made from keys that may hold secrets.
-func (k Key) MarshalJSON() ([]byte, error) { return json.Marshal(k.describe()) }
+// MarshalText gives the same as Format, for JSON and its like: a key set for others to read is not made from keys that may hold secrets.
+func (k Key) MarshalText() ([]byte, error) { return []byte(k.describe()), nil }
+
+// MarshalBinary gives the same as Format, for gob and its like.
+func (k Key) MarshalBinary() ([]byte, error) { return []byte(k.describe()), nil }
 
 func (k Key) describe() string {
 	kind := fmt.Sprintf("%T", k.Public)

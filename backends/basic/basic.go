@@ -8,7 +8,6 @@ package basic
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -34,8 +33,11 @@ type Account struct {
 // Format prints the type alone, whatever the verb.
 func (Account) Format(f fmt.State, _ rune) { _, _ = io.WriteString(f, "basic.Account") }
 
-// MarshalJSON refuses: a hash belongs into no document but the store's own.
-func (Account) MarshalJSON() ([]byte, error) { return json.Marshal("basic.Account") }
+// MarshalText gives the same as Format, for JSON and its like: a hash belongs into no document but the store's own.
+func (Account) MarshalText() ([]byte, error) { return []byte("basic.Account"), nil }
+
+// MarshalBinary gives the same as Format, for gob and its like.
+func (Account) MarshalBinary() ([]byte, error) { return []byte("basic.Account"), nil }
 
 // Options say whose passwords are checked and how. Lookup is required.
 type Options struct {
