@@ -131,13 +131,13 @@ func (b *Backend) Authenticate(ctx context.Context, req *grpcauth.Request) (*grp
 	if err != nil {
 		return nil, err
 	}
-	if err := b.wellFormed(token); err != nil {
-		return nil, err
+	if len(token) > b.opts.MaxTokenBytes {
+		return nil, grpcauth.Errorf(grpcauth.CodeMalformed, "the token has %d bytes, more than %d", len(token), b.opts.MaxTokenBytes)
 	}
 	key := b.keyer.Key(token)
 	v, err := b.recall(ctx, req, key)
 	if v == nil && err == nil {
-		v, _, err = b.flight.Do(ctx, key, func() (*verdict, error) { return b.judge(ctx, key, token) })
+		v, err = b.look(ctx, key, token)
 	}
 	switch {
 	case errors.Is(err, remember.ErrAborted):
@@ -149,6 +149,16 @@ func (b *Backend) Authenticate(ctx context.Context, req *grpcauth.Request) (*grp
 		return nil, err
 	}
 	return req.Own(v.user), nil
+}
+
+// look judges a token that is not remembered; concurrent callers with the same one share the judgement. Its characters are checked only here: a
+// remembered token had the right ones.
+func (b *Backend) look(ctx context.Context, key remember.Key, token string) (*verdict, error) {
+	if err := wellFormed(token); err != nil {
+		return nil, err
+	}
+	v, _, err := b.flight.Do(ctx, key, func() (*verdict, error) { return b.judge(ctx, key, token) })
+	return v, err
 }
 
 // recall returns the remembered verdict on a token: a user, a refusal, or neither.
@@ -245,11 +255,8 @@ func isFinal(err error) bool {
 	return grpcauth.CodeOf(err) == grpcauth.CodeInvalid && !errors.As(err, &f)
 }
 
-// wellFormed checks size and characters before any other work (RFC 6750, section 2.1: b64token).
-func (b *Backend) wellFormed(token string) error {
-	if len(token) > b.opts.MaxTokenBytes {
-		return grpcauth.Errorf(grpcauth.CodeMalformed, "the token has %d bytes, more than %d", len(token), b.opts.MaxTokenBytes)
-	}
+// wellFormed checks that a token is a b64token (RFC 6750, section 2.1).
+func wellFormed(token string) error {
 	end := len(token)
 	for end > 0 && token[end-1] == '=' {
 		end--
