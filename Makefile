@@ -23,7 +23,7 @@ help: ## Show this help
 
 .PHONY: test
 test: ## Test all modules with the race detector, in random order
-	$(call modules,go test -race -shuffle=on ./...)
+	$(call modules,go test -race -shuffle=on -timeout 5m ./...)
 
 .PHONY: lint
 lint: ## Check Go, protos and go.mod files

@@ -32,7 +32,7 @@ type callKey struct{}
 
 func (i *Interceptor) newCall(ctx context.Context, method string, stream grpc.ServerTransportStream, recheck bool) *call {
 	c := &call{Context: ctx, interceptor: i, stream: stream}
-	c.req.ctx, c.req.method, c.req.places, c.req.recheck = ctx, method, i.places, recheck
+	c.req.ctx, c.req.method, c.req.places, c.req.recheck = ctx, method, i.places, recheck //nolint:fatcontext // one call, one context
 	return c
 }
 
@@ -82,7 +82,7 @@ func (l *listener) Value(key any) any {
 
 // judged reports whether the interceptor has let this very call in before. A context that is reused, for another method or from
 // another call, does not count.
-func (i *Interceptor) judged(ctx context.Context, method string, stream grpc.ServerTransportStream) bool {
+func (i *Interceptor) judged(ctx context.Context, method string, stream grpc.ServerTransportStream) bool { //nolint:contextcheck // it walks the parents of ctx
 	if stream == nil || !reflect.TypeOf(stream).Comparable() {
 		return false
 	}

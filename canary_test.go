@@ -92,7 +92,7 @@ func TestNoSecretReachesAnySink(t *testing.T) {
 		if v, err := req.Value("x-panic"); err == nil {
 			panic(v)
 		}
-		out.show(req, *req) //nolint:govet // a copy must not show more than the original
+		out.show(req, *req)
 		return nil, grpcauth.ErrNoCredentials
 	})
 	observer := grpcauth.ObserverFunc(func(_ context.Context, e grpcauth.Event) {
@@ -137,7 +137,7 @@ func TestNoSecretReachesAnySink(t *testing.T) {
 	}
 	for what, s := range map[string]string{"password": right, "wrong password": wrong, "name": name, "secret": string(secret), "hash": hash, "token": stranger, "signature": stranger[strings.LastIndexByte(stranger, '.')+1:]} {
 		for form, text := range map[string]string{
-			"text": s, "hexadecimal": fmt.Sprintf("%x", s), "bytes": strings.Trim(fmt.Sprint([]byte(s)), "[]"),
+			"text": s, "hexadecimal": fmt.Sprintf("%x", s), "bytes": strings.Trim(fmt.Sprint([]byte(s)), "[]"), //nolint:staticcheck // the bytes as numbers, not as text
 			"base64": encode([]byte(s))[:len(s)], "base64, one byte on": encode([]byte(s[1:]))[:len(s)-4], "base64, two bytes on": encode([]byte(s[2:]))[:len(s)-4],
 		} {
 			if i := strings.Index(written, text); i >= 0 {

@@ -11,6 +11,8 @@ import (
 	"time"
 
 	"google.golang.org/grpc"
+	"google.golang.org/grpc/health"
+	healthpb "google.golang.org/grpc/health/grpc_health_v1"
 	"google.golang.org/grpc/metadata"
 	"google.golang.org/grpc/peer"
 
@@ -39,7 +41,7 @@ func Example() {
 	auth := grpcauth.New(keys)
 	srv := grpc.NewServer(auth.ServerOptions()...)
 	defer srv.Stop()
-	// pb.RegisterOrdersServer(auth.Registrar(srv), &orders{})
+	healthpb.RegisterHealthServer(auth.Registrar(srv), health.NewServer()) // and your services, in the same way
 
 	ctx, err := auth.Authenticate(called("x-team-key", "open sesame"), "/shop.v1.Orders/Get")
 	user, _ := grpcauth.FromContext(ctx)

@@ -275,15 +275,17 @@ func (*bare) SetTrailer(metadata.MD) error { return nil }
 func (b *bare) context() context.Context {
 	return grpc.NewContextWithServerTransportStream(incoming(nil), b)
 }
-func (b *bare) stream() *bareStream            { return &bareStream{ctx: b.context()} }
-func (s *bareStream) Context() context.Context { return s.ctx }
+func (b *bare) stream() *bareStream { return &bareStream{ctx: b.context()} }
 
 type bareStream struct {
 	grpc.ServerStream
-	ctx context.Context //nolint:containedctx // it is a stream
+
+	ctx context.Context
 }
 
-func TestStreamEndsOnATransportThatCannotWriteAStatusFromOutside(t *testing.T) {
+func (s *bareStream) Context() context.Context { return s.ctx }
+
+func TestStreamEndsOnATransportThatCannotWriteAStatusFromOutside(t *testing.T) { //nolint:tparallel // they share a clock
 	t.Parallel()
 	backend, clock := expiring(t)
 	interceptor := grpcauth.New(backend, grpcauth.WithClock(clock.Now)).Stream()

@@ -116,8 +116,8 @@ func Errorf(code Code, format string, args ...any) *AuthenticationError {
 //
 // detail is the private cause; add [AuthenticationError.WithPublicMessage] for a text that callers are to read.
 func FromHTTPStatus(httpStatus int, detail string) *AuthenticationError {
-	codes := map[int]Code{400: CodeMalformed, 401: CodeInvalid, 403: CodeForbidden, 429: CodeThrottled, 503: CodeUnavailable}
-	return Errorf(codes[httpStatus], "%s", detail)
+	known := map[int]Code{400: CodeMalformed, 401: CodeInvalid, 403: CodeForbidden, 429: CodeThrottled, 503: CodeUnavailable}
+	return Errorf(known[httpStatus], "%s", detail)
 }
 
 // CodeOf returns the code that an error of a backend or an interceptor is answered with.

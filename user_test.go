@@ -72,8 +72,10 @@ func TestClaimsMatchExactNames(t *testing.T) {
 func TestCloneSharesNothing(t *testing.T) {
 	t.Parallel()
 	user := func() *grpcauth.User {
-		return &grpcauth.User{ID: "alice", Scopes: []string{"a", "b"}, Permissions: []string{"p"}, RawClaims: []byte(`{"sub":"alice"}`),
-			Factors: []*grpcauth.User{{ID: "alice", Scopes: []string{"f"}}}}
+		return &grpcauth.User{
+			ID: "alice", Scopes: []string{"a", "b"}, Permissions: []string{"p"}, RawClaims: []byte(`{"sub":"alice"}`),
+			Factors: []*grpcauth.User{{ID: "alice", Scopes: []string{"f"}}},
+		}
 	}
 	original := user()
 	clone := original.Clone()

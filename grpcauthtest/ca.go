@@ -31,7 +31,7 @@ func NewCA(tb testing.TB) *CA {
 		Subject: pkix.Name{CommonName: "grpcauthtest"}, IsCA: true, BasicConstraintsValid: true, KeyUsage: x509.KeyUsageCertSign,
 	}
 	leaf := ca.issue(template)
-	ca.Certificate, ca.key = leaf.Leaf, leaf.PrivateKey.(*ecdsa.PrivateKey) //nolint:forcetypeassert // issue makes no other
+	ca.Certificate, ca.key = leaf.Leaf, leaf.PrivateKey.(*ecdsa.PrivateKey) //nolint:errcheck // issue makes no other
 	return ca
 }
 

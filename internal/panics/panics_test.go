@@ -27,7 +27,7 @@ func TestDescribeNamesTheLineThatPanicked(t *testing.T) {
 	for want, f := range map[string]func(){
 		"a panic with a *errors.errorString":                   func() { panic(fmt.Errorf("canary")) },
 		"a panic: runtime error: index out of range [5]":       func() { _ = make([]int, 3)[len(t.Name())*0+5] },
-		"a panic: runtime error: invalid memory address or ni": func() { var p *struct{ a int }; p.a++ },
+		"a panic: runtime error: invalid memory address or ni": func() { p := new(*struct{ a int }); (*p).a++ },
 	} {
 		got := describe(f)
 		if !strings.HasPrefix(got, want) || !strings.Contains(got, "panics_test.go:") || strings.Contains(got, "canary") {

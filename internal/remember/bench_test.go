@@ -40,8 +40,8 @@ func BenchmarkCacheHit(b *testing.B) {
 				if _, ok := cache.Get(held[i], epoch); !ok {
 					b.Fatal("missed")
 				}
-
-				if i++; i == len(held) {
+				i++
+				if i == len(held) {
 					i = 0
 				}
 			}
@@ -82,8 +82,8 @@ func BenchmarkCachePutEvict(b *testing.B) {
 	i := 0
 	for b.Loop() {
 		cache.Put(keys[i], value, epoch, expiry)
-
-		if i++; i == len(keys) {
+		i++
+		if i == len(keys) {
 			i = 0
 		}
 	}
@@ -105,7 +105,7 @@ func BenchmarkFlightLeaderAlone(b *testing.B) {
 	key := remember.NewKeyer().Key("token")
 	value := &verdict{}
 	judge := func() (*verdict, error) { return value, nil }
-	ctx, cancel := context.WithCancel(context.Background())
+	ctx, cancel := context.WithCancel(b.Context())
 
 	defer cancel()
 	b.ReportAllocs()

@@ -120,7 +120,7 @@ func TestCacheExpiryBeyondTheRangeOfNanosecondsDoesNotWrapAround(t *testing.T) {
 func TestCacheExpiryIsWallClockWhateverTheMonotonicReadingSays(t *testing.T) {
 	t.Parallel()
 
-	now := time.Now() //nolint:forbidigo // for its monotonic reading, which Round(0) takes away
+	now := time.Now()
 	k := randomKeys(1)[0]
 	cache := remember.New[string](10)
 	cache.Put(k, "a", now, now.Add(time.Minute).Round(0))
@@ -425,7 +425,7 @@ func TestCachePurgeForgetsEverythingAndGoesOn(t *testing.T) {
 func TestCacheKeepsNoDroppedValueAlive(t *testing.T) {
 	t.Parallel()
 
-	type record struct{ padding [64]byte } // too large to share its memory with other small values
+	type record struct{ _ [64]byte } // too large to share its memory with other small values
 
 	keys := randomKeys(2)
 	expiry := epoch.Add(time.Minute)

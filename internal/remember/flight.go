@@ -64,7 +64,7 @@ func (f *Flight[V]) Do(ctx context.Context, k Key, judge func() (V, error)) (v V
 	s := &f.shards[k[len(k)-1]%flightShards]
 
 	for {
-		if err = ctx.Err(); err != nil {
+		if err := ctx.Err(); err != nil {
 			return v, false, err
 		}
 

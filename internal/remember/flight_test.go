@@ -241,7 +241,7 @@ func TestFlightFollowerWaitsNoLongerThanItsOwnContext(t *testing.T) {
 				ctx, cancel := context.WithTimeout(t.Context(), wait)
 				defer cancel()
 
-				start := time.Now() //nolint:forbidigo // the bubble's clock
+				start := time.Now()
 
 				_, _, err := flight.Do(ctx, key, func() (int, error) { return 2, nil })
 				if got := time.Since(start); got != wait || !errors.Is(err, context.DeadlineExceeded) {
@@ -339,7 +339,7 @@ func TestFlightUnderConcurrentUseGivesEachCallerItsOwnKeysValue(t *testing.T) {
 
 			for range 2_000 {
 				i := random.IntN(len(keys))
-				ctx, cancel := context.WithCancel(context.Background())
+				ctx, cancel := context.WithCancel(t.Context())
 				quits := random.IntN(4) == 0
 
 				got, shared, err := flight.Do(ctx, keys[i], func() (int, error) {
@@ -375,7 +375,7 @@ func TestFlightLeaderAloneAllocatesItsCallOnly(t *testing.T) {
 	judge := func() (*verdict, error) { return value, nil }
 	flight := remember.NewFlight[*verdict](nil)
 
-	if got := testing.AllocsPerRun(1000, func() { _, _, _ = flight.Do(context.Background(), key, judge) }); got > 1 {
+	if got := testing.AllocsPerRun(1000, func() { _, _, _ = flight.Do(t.Context(), key, judge) }); got > 1 {
 		t.Errorf("allocations = %v, want at most 1", got)
 	}
 }

@@ -81,7 +81,8 @@ func TestKeyerGivesDifferentPartsDifferentKeys(t *testing.T) {
 func TestKeyerKeysOfAnotherKeyerAreUnrelated(t *testing.T) {
 	t.Parallel()
 
-	if remember.NewKeyer().Key("token") == remember.NewKeyer().Key("token") {
+	one, other := remember.NewKeyer(), remember.NewKeyer()
+	if one.Key("token") == other.Key("token") {
 		t.Error("two Keyers made the same key, so it depends on no secret")
 	}
 }

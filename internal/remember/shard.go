@@ -152,10 +152,10 @@ func (s *shard[V]) find(h uint64, k *Key) (index uint32, at int) {
 		return 0, 0
 	}
 
-	mask := len(s.table) - 1
-	for at = int(uint32(h)) & mask; ; at = (at + 1) & mask {
+	mask, low := len(s.table)-1, uint32(h)
+	for at = int(low) & mask; ; at = (at + 1) & mask {
 		p := s.table[at]
-		if p.index == 0 || p.hash == uint32(h) && s.slots[p.index].key == *k {
+		if p.index == 0 || p.hash == low && s.slots[p.index].key == *k {
 			return p.index, at
 		}
 	}
@@ -213,7 +213,7 @@ func (s *shard[V]) vacancy() uint32 {
 
 	s.slots = s.slots[:len(s.slots)+1]
 
-	return uint32(len(s.slots) - 1) //nolint:gosec // at most MaxInt32
+	return uint32(len(s.slots) - 1)
 }
 
 func (s *shard[V]) grow() {
