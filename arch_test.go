@@ -119,6 +119,7 @@ func TestArchitectureChecksCanFail(t *testing.T) {
 
 		{"room with code", "rooms", map[string]string{"jwks/a.go": "package jwks\nvar A int"}, ""},
 		{"room with protos", "rooms", map[string]string{"internal/proto/echo/v1/echo.proto": ""}, ""},
+		{"room with a client in another language", "rooms", map[string]string{"internal/interop/client.mjs": ""}, ""},
 		{"room with a package clause alone", "rooms", map[string]string{"jwks/doc.go": "// Package jwks.\npackage jwks"}, "jwks is an empty room"},
 		{"room in a group", "rooms", map[string]string{"store/a.go": "package store\nvar A int", "store/sqlstore/schema.sql": ""}, "store/sqlstore is an empty room"},
 		{"not a room", "rooms", map[string]string{"docs/a.md": "", ".ci/run": "", "tools/go.mod": "", "jwks/testdata/a": "", "jwks/a.go": "package jwks\nvar A int"}, ""},
@@ -238,7 +239,7 @@ func checkRooms(tr tree) (complaints []string) {
 			continue
 		}
 		inside := func(d string) bool { return d == dir || strings.HasPrefix(d, dir+"/") }
-		if !slices.ContainsFunc(tr.files, func(f file) bool { return inside(f.dir) && f.declares() }) && !slices.ContainsFunc(tr.protos, inside) {
+		if !slices.ContainsFunc(tr.files, func(f file) bool { return inside(f.dir) && f.declares() }) && !slices.ContainsFunc(tr.foreign, inside) {
 			complaints = append(complaints, dir+" is an empty room: a folder appears with its first code")
 		}
 	}
@@ -376,7 +377,7 @@ func layerOf(name string) int {
 type tree struct {
 	files   []file
 	dirs    []string // all folders but the root
-	protos  []string // folders that hold protos
+	foreign []string // folders that hold protos, or a program in another language
 	modules []string // folders that hold a go.mod
 	listed  []string // what modules.txt says
 }
@@ -409,8 +410,8 @@ func readTree(t *testing.T, fsys fs.FS) (tr tree) {
 			return err
 		case name == "go.mod":
 			tr.modules = append(tr.modules, dir)
-		case strings.HasSuffix(name, ".proto"):
-			tr.protos = append(tr.protos, dir)
+		case strings.HasSuffix(name, ".proto"), strings.HasSuffix(name, ".mjs"):
+			tr.foreign = append(tr.foreign, dir)
 		case strings.HasSuffix(name, ".go"):
 			text, err := fs.ReadFile(fsys, p)
 			if err != nil {
