@@ -7,10 +7,12 @@ package bearer
 
 import (
 	"context"
+	"encoding/binary"
 	"errors"
 	"fmt"
+	"io"
 	"math"
-	"sync/atomic"
+	"sync"
 	"time"
 
 	"github.com/grpcauth/grpcauth"
@@ -60,14 +62,16 @@ type Options struct {
 
 // Backend is a [grpcauth.Backend] for bearer tokens. It is safe for concurrent use.
 type Backend struct {
-	verifier   Verifier
-	opts       Options
-	schemes    []grpcauth.Scheme
-	keyer      *remember.Keyer
-	accepted   *remember.Cache[*verdict]
-	refused    *remember.Cache[error]
-	flight     *remember.Flight[*verdict]
-	generation atomic.Uint64 // changes with each Invalidate, so that a judgement under way is not remembered after it
+	verifier Verifier
+	opts     Options
+	schemes  []grpcauth.Scheme
+	keyer    *remember.Keyer
+	accepted *remember.Cache[*verdict]
+	refused  *remember.Cache[error]
+	flight   *remember.Flight[*verdict]
+
+	mu         sync.RWMutex // guards generation, and is held while an acceptance of that generation is remembered
+	generation uint64       // changes with each Invalidate, so that a judgement under way counts for nothing after it
 }
 
 var (
@@ -120,6 +124,15 @@ func setDefault[T comparable](field *T, value T) {
 	}
 }
 
+// Format prints the kind of token, whatever the verb: a verifier may hold tokens.
+func (b *Backend) Format(f fmt.State, _ rune) {
+	if b == nil {
+		_, _ = io.WriteString(f, "<nil>")
+		return
+	}
+	_, _ = fmt.Fprintf(f, "Backend(%q)", b.opts.Name)
+}
+
 // Schemes says that the backend reads bearer tokens.
 func (b *Backend) Schemes() []grpcauth.Scheme { return b.schemes }
 
@@ -151,13 +164,18 @@ func (b *Backend) Authenticate(ctx context.Context, req *grpcauth.Request) (*grp
 	return req.Own(v.user), nil
 }
 
-// look judges a token that is not remembered; concurrent callers with the same one share the judgement. Its characters are checked only here: a
-// remembered token had the right ones.
+// look judges a token that is not remembered; concurrent callers with the same one share the judgement, unless it began before an Invalidate that
+// only some of them came after. Its characters are checked only here: a remembered token had the right ones.
 func (b *Backend) look(ctx context.Context, key remember.Key, token string) (*verdict, error) {
 	if err := wellFormed(token); err != nil {
 		return nil, err
 	}
-	v, _, err := b.flight.Do(ctx, key, func() (*verdict, error) { return b.judge(ctx, key, token) })
+	b.mu.RLock()
+	generation := b.generation
+	b.mu.RUnlock()
+	shared := key
+	binary.LittleEndian.PutUint64(shared[:], binary.LittleEndian.Uint64(shared[:])^generation)
+	v, _, err := b.flight.Do(ctx, shared, func() (*verdict, error) { return b.judge(ctx, key, token, generation) })
 	return v, err
 }
 
@@ -181,9 +199,8 @@ func (b *Backend) recall(ctx context.Context, req *grpcauth.Request, key remembe
 	return nil, nil //nolint:nilnil // nothing is remembered
 }
 
-// judge has the verifier look at a token and remembers what it found, if that is final.
-func (b *Backend) judge(ctx context.Context, key remember.Key, token string) (*verdict, error) {
-	generation := b.generation.Load()
+// judge has the verifier look at a token and remembers what it found, if that is final and nothing was invalidated meanwhile.
+func (b *Backend) judge(ctx context.Context, key remember.Key, token string, generation uint64) (*verdict, error) {
 	v, err := b.verify(ctx, token)
 	now := b.opts.Now()
 	if err != nil {
@@ -200,9 +217,10 @@ func (b *Backend) judge(ctx context.Context, key remember.Key, token string) (*v
 	if !v.user.Expiry.IsZero() && v.user.Expiry.Before(expiry) {
 		expiry = v.user.Expiry
 	}
-	b.accepted.Put(key, v, now, expiry)
-	if b.generation.Load() != generation {
-		b.accepted.Delete(key)
+	b.mu.RLock()
+	defer b.mu.RUnlock()
+	if b.generation == generation {
+		b.accepted.Put(key, v, now, expiry)
 	}
 	return v, nil
 }
@@ -232,7 +250,9 @@ func (b *Backend) verify(ctx context.Context, token string) (*verdict, error) {
 // Invalidate forgets every remembered user for which match is true, so that their tokens are judged anew. It is for news of revocations;
 // without it an accepted token is remembered for Options.RememberFor at the most.
 func (b *Backend) Invalidate(match func(*grpcauth.User) bool) {
-	b.generation.Add(1)
+	b.mu.Lock()
+	b.generation++
+	b.mu.Unlock()
 	b.accepted.DeleteFunc(func(_ remember.Key, v *verdict) bool { return match(v.user.Clone()) })
 }
 
