@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/grpcauth/grpcauth"
+	"github.com/grpcauth/grpcauth/internal/remember"
 	"github.com/grpcauth/grpcauth/password"
 )
 
@@ -44,6 +45,8 @@ func (b *Backend) check(ctx context.Context, name string, account Account, pass 
 		return struct{}{}, err
 	})
 	switch {
+	case errors.Is(err, remember.ErrAborted):
+		return false, grpcauth.Errorf(grpcauth.CodeInternal, "basic: %w", err)
 	case errors.Is(err, password.ErrBusy):
 		return false, grpcauth.Errorf(grpcauth.CodeThrottled, "basic: %w", err).WithRetryDelay(time.Second)
 	case isMismatch(err):

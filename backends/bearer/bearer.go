@@ -15,6 +15,8 @@ import (
 	"sync"
 	"time"
 
+	"google.golang.org/grpc/codes"
+
 	"github.com/grpcauth/grpcauth"
 	"github.com/grpcauth/grpcauth/internal/remember"
 )
@@ -204,9 +206,12 @@ func (b *Backend) judge(ctx context.Context, key remember.Key, token string, gen
 	v, err := b.verify(ctx, token)
 	now := b.opts.Now()
 	if err != nil {
-		b.accepted.Delete(key)
-		if ctx.Err() != nil && grpcauth.CodeOf(err) == grpcauth.CodeUnavailable {
+		code := grpcauth.CodeOf(err)
+		if ctx.Err() != nil && code == grpcauth.CodeUnavailable {
 			return nil, &abandoned{err}
+		}
+		if code.GRPC() == codes.Unauthenticated { // a recheck found out what is remembered otherwise
+			b.accepted.Delete(key)
 		}
 		if isFinal(err) {
 			b.refused.Put(key, err, now, now.Add(b.opts.RefuseFor))

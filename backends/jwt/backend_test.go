@@ -173,6 +173,35 @@ func TestRememberedTokenFollowsItsKeySet(t *testing.T) {
 	}
 }
 
+// sloppy is a set that returns all keys, whichever is asked for.
+type sloppy struct{ *ring }
+
+func (s sloppy) Keys(ctx context.Context, _ string) ([]jwks.Key, error) { return s.ring.Keys(ctx, "") }
+
+func TestKeyOfAnotherIDVerifiesNothing(t *testing.T) {
+	t.Parallel()
+	i := newIssuer(t)
+	token := i.Token("ES256", "alice", nil)
+	genuine := i.Published()[0]
+	renamed, nameless := genuine, genuine
+	renamed.ID, nameless.ID = "another", ""
+	for name, c := range map[string]struct {
+		keys []jwks.Key
+		want string
+	}{
+		"the key": {[]jwks.Key{genuine}, "alice"}, "another ID": {[]jwks.Key{renamed}, refused}, "beside another ID": {[]jwks.Key{renamed, genuine}, "alice"},
+		"without an ID": {[]jwks.Key{nameless}, "alice"}, "twice": {[]jwks.Key{genuine, genuine}, refused}, "with one without an ID": {[]jwks.Key{genuine, nameless}, refused},
+	} {
+		config := i.Config("ES256")
+		set := &ring{}
+		set.set(nil, c.keys...)
+		config.Keys = sloppy{set}
+		if got := verdict(t, newVerifier(t, jwt.Options{Issuers: []jwt.Issuer{config}}), token); got != c.want {
+			t.Errorf("%s: got %s, want %s", name, got, c.want)
+		}
+	}
+}
+
 func TestRememberedTokenExpires(t *testing.T) {
 	t.Parallel()
 	clock := grpcauthtest.NewClock(now)
@@ -263,6 +292,24 @@ func TestConfirmationBindsTheToken(t *testing.T) {
 		user, err := b.Authenticate(ctx, grpcauth.NewRequest(ctx, "/shop.v1.Orders/Get"))
 		if got := grpcauth.CodeOf(err).String(); (err == nil) != (c.want == "alice") || err != nil && got != c.want {
 			t.Errorf("%s: got %v, %v, want %s", name, user, err, c.want)
+		}
+	}
+}
+
+// A verifier whose users are checked for their bindings elsewhere must not hand out bindings that nothing can meet.
+func TestThumbprintIsADigestOfSHA256(t *testing.T) {
+	t.Parallel()
+	v := verifierOf(t, nil, "ES256")
+	digest := encode(make([]byte, 32))
+	for _, name := range []string{"x5t#S256", "jkt"} {
+		for value, want := range map[string]string{
+			digest: "alice", encode(make([]byte, 20)): refused, encode(make([]byte, 31)): refused, encode(make([]byte, 33)): refused, "": refused, digest + "=": refused,
+			digest[:42] + "B": refused, digest[:42] + "\n" + digest[42:]: refused, "+" + digest[1:]: refused,
+		} {
+			token := shared().Token("ES256", "alice", map[string]any{"cnf": map[string]any{name: value}})
+			if got := verdict(t, v, token); got != want {
+				t.Errorf("%s %q: got %s, want %s", name, value, got, want)
+			}
 		}
 	}
 }
