@@ -15,6 +15,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/metadata"
@@ -38,6 +39,8 @@ type Suite struct {
 	Peer *peer.Peer
 	// Secrets are texts that are never shown. The values of Good and Bad are secrets anyway.
 	Secrets []string
+	// Now is the backend's clock; time.Now by default.
+	Now func() time.Time
 }
 
 // Run tests the backend of a suite.
@@ -45,6 +48,9 @@ func Run(t *testing.T, s Suite) {
 	t.Helper()
 	if s.Peer == nil {
 		s.Peer = &peer.Peer{Addr: &net.UnixAddr{Name: "backendtest", Net: "unix"}}
+	}
+	if s.Now == nil {
+		s.Now = time.Now
 	}
 	for _, test := range []struct {
 		name string
@@ -55,6 +61,7 @@ func Run(t *testing.T, s Suite) {
 		{"leaves other credentials alone", leavesOthers},
 		{"refuses a credential given twice", refusesTwo},
 		{"refuses altered credentials", refusesAltered},
+		{"refuses nonsense", refusesNonsense},
 		{"gives each call its own user", givesCopies},
 		{"serves concurrent calls", servesConcurrently},
 		{"survives a caller that gives up", survivesCancellation},
@@ -167,7 +174,7 @@ func refusesAltered(t *testing.T, s Suite) {
 			case 2:
 				altered[at] ^= 1 << random.IntN(8)
 			case 3:
-				altered = slices.Insert(altered, at, byte(random.IntN(256)))
+				altered = slices.Insert(altered, at, byte(random.UintN(256))) //nolint:gosec // below 256
 			}
 			if string(altered) == secret {
 				continue
@@ -178,6 +185,28 @@ func refusesAltered(t *testing.T, s Suite) {
 				t.Fatalf("an altered credential was accepted as somebody else")
 			} else if err == nil {
 				t.Errorf("a credential that was altered at byte %d was accepted: compare the whole of it", at)
+			}
+		}
+	}
+}
+
+// refusesNonsense sends what no honest client does. A panic would be answered with INTERNAL, but is a mistake all the same.
+func refusesNonsense(t *testing.T, s Suite) {
+	for _, key := range s.names() {
+		scheme, _, ok := strings.Cut(s.Good.Get(key)[0], " ")
+		if ok {
+			scheme += " "
+		} else {
+			scheme = ""
+		}
+		for name, value := range map[string]string{
+			"nothing": "", "nothing but a scheme": scheme, "NUL": scheme + "\x00", "bytes that are no text": scheme + "\xff\xfe\xc0\x80",
+			"a mebibyte": scheme + strings.Repeat("A", 1<<20), "brackets": scheme + strings.Repeat("[", 10_000), "dots": scheme + strings.Repeat(".", 10_000),
+		} {
+			md := s.Good.Copy()
+			md.Set(key, value)
+			if user, err := s.call(t.Context(), md); user != nil || err == nil {
+				t.Errorf("%s with %s was accepted", key, name)
 			}
 		}
 	}
@@ -284,7 +313,7 @@ func describes(t *testing.T, s Suite) {
 }
 
 func worksBehindInterceptor(t *testing.T, s Suite) {
-	auth := grpcauth.New(s.Backend, grpcauth.InsecureAllowPlaintext())
+	auth := grpcauth.New(s.Backend, grpcauth.InsecureAllowPlaintext(), grpcauth.WithClock(s.Now))
 	if ctx, err := auth.Authenticate(s.context(t.Context(), s.Good), method); err != nil {
 		t.Errorf("the good call got %v", err)
 	} else if _, ok := grpcauth.FromContext(ctx); !ok {
