@@ -109,16 +109,15 @@ var curves = map[string]elliptic.Curve{"P-256": elliptic.P256(), "P-384": ellipt
 func (j *jwk) public() (any, error) {
 	switch j.kty {
 	case "RSA":
-		n, errN := decode("n", j.n)
-		e, errE := decode("e", j.e)
+		n, errN := decodeUint("n", j.n)
+		e, errE := decodeUint("e", j.e)
 		if err := errors.Join(errN, errE); err != nil {
 			return nil, err
 		}
-		exponent := new(big.Int).SetBytes(e)
-		if exponent.BitLen() > 31 {
+		if e.BitLen() > 31 {
 			return nil, errors.New("e is above 2^31-1")
 		}
-		return &rsa.PublicKey{N: new(big.Int).SetBytes(n), E: int(exponent.Int64())}, nil
+		return &rsa.PublicKey{N: n, E: int(e.Int64())}, nil
 	case "EC":
 		curve, ok := curves[j.crv]
 		if !ok {
@@ -157,4 +156,13 @@ func decode(name, text string) ([]byte, error) {
 		return nil, errors.New(name + " is missing or not canonical base64url")
 	}
 	return b, nil
+}
+
+// decodeUint takes a number in the fewest bytes only (RFC 7518, section 2), so that a key has one text.
+func decodeUint(name, text string) (*big.Int, error) {
+	b, err := decode(name, text)
+	if err == nil && b[0] == 0 {
+		err = errors.New(name + " begins with a zero byte")
+	}
+	return new(big.Int).SetBytes(b), err
 }

@@ -17,6 +17,8 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math/big"
+	"slices"
 	"strings"
 )
 
@@ -27,7 +29,8 @@ type Set interface {
 	Keys(ctx context.Context, kid string) ([]Key, error)
 }
 
-// Key verifies signatures. It has either a Public key or a Secret. However it is printed, it shows no key material.
+// Key verifies signatures. It has either a Public key or a Secret. Printed, it shows no key
+// material, but for the verbs %p and %w: fmt does not ask [Key.Format] then.
 type Key struct {
 	// ID is the kid of the key, at most 256 bytes; empty if it has none.
 	ID string
@@ -42,7 +45,7 @@ type Key struct {
 	Secret []byte
 }
 
-// Format prints ID, algorithm and type, whatever the verb.
+// Format prints ID, algorithm and type, for every verb that fmt asks it about.
 func (k Key) Format(f fmt.State, _ rune) { _, _ = io.WriteString(f, k.describe()) }
 
 // MarshalText gives the same as Format, for JSON and its like: a key set for others to read is not made from keys that may hold secrets.
@@ -161,6 +164,9 @@ func (k Key) validateMaterial() error {
 		if k.family() == "" {
 			return errors.New("Public is on another curve than P-256, P-384 and P-521")
 		}
+		if public.X == nil || public.Y == nil { //nolint:staticcheck // Bytes panics without them
+			return errors.New("Public is not a point on its curve")
+		}
 		if _, err := public.Bytes(); err != nil {
 			return errors.New("Public is not a point on its curve")
 		}
@@ -180,14 +186,24 @@ func validateRSA(public *rsa.PublicKey) error {
 		return errors.New("Public is nil")
 	case public.N.BitLen() < 2048 || public.N.BitLen() > 16384:
 		return fmt.Errorf("Public has %d bits: RSA keys have 2048 to 16384", public.N.BitLen())
-	case public.N.Bit(0) == 0 || public.E < 3 || public.E%2 == 0 || public.E > 1<<31-1:
-		return errors.New("Public has an even modulus or an exponent that is even, below 3 or above 2^31-1")
+	case public.N.Sign() < 0 || public.N.Bit(0) == 0 || public.E < 3 || public.E%2 == 0 || public.E > 1<<31-1:
+		return errors.New("Public has a modulus that is negative or even, or an exponent that is even, below 3 or above 2^31-1")
 	}
 	return nil
 }
 
-// clone makes a key independent of the caller's slices. Public keys are not changed by anybody.
+// clone makes a valid key independent of the caller's slices and pointers.
 func (k Key) clone() Key {
+	switch public := k.Public.(type) {
+	case *rsa.PublicKey:
+		k.Public = &rsa.PublicKey{N: new(big.Int).Set(public.N), E: public.E}
+	case *ecdsa.PublicKey:
+		if point, err := public.Bytes(); err == nil {
+			k.Public, _ = ecdsa.ParseUncompressedPublicKey(public.Curve, point)
+		}
+	case ed25519.PublicKey:
+		k.Public = slices.Clone(public)
+	}
 	k.Secret = bytes.Clone(k.Secret)
 	k.ID, k.Algorithm, k.Use = strings.Clone(k.ID), strings.Clone(k.Algorithm), strings.Clone(k.Use)
 	return k

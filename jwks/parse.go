@@ -54,8 +54,9 @@ func Parse(document []byte) (*StaticSet, error) {
 func parsePEM(document []byte) ([]Key, error) {
 	var keys []Key
 	for len(document) > 0 {
+		// The decoder passes over what it cannot read, be it text or a damaged block: all that it took must be the one block.
 		block, rest := pem.Decode(document)
-		if block == nil || !bytes.HasPrefix(document, []byte("-----BEGIN "+block.Type)) {
+		if block == nil || !bytes.HasPrefix(document, []byte("-----BEGIN ")) || bytes.Count(document[:len(document)-len(rest)], []byte("-----BEGIN ")) != 1 {
 			return nil, fmt.Errorf("PEM block %d: malformed, or text between the blocks", len(keys))
 		}
 		if len(keys) == maxKeys {

@@ -45,6 +45,7 @@ func Static(keys ...Key) (*StaticSet, error) {
 			s.byID[k.ID] = []Key{k}
 		}
 	}
+	s.keys, s.rest = slices.Clip(s.keys), slices.Clip(s.rest) // what a caller appends to them is the caller's own
 	return s, nil
 }
 
@@ -66,8 +67,14 @@ func (s *StaticSet) Keys(_ context.Context, kid string) ([]Key, error) {
 	return s.rest, nil
 }
 
-// All returns a copy of the list of all keys.
-func (s *StaticSet) All() []Key { return slices.Clone(s.keys) }
+// All returns copies of all keys.
+func (s *StaticSet) All() []Key {
+	all := make([]Key, len(s.keys))
+	for i, k := range s.keys {
+		all[i] = k.clone()
+	}
+	return all
+}
 
 // Format prints how many keys there are, whatever the verb.
 func (s *StaticSet) Format(f fmt.State, _ rune) {

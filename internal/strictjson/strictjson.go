@@ -100,7 +100,10 @@ func (v Value) Seconds() (int64, bool) {
 	}
 	if !bytes.ContainsAny(v.raw, ".eE") {
 		n, err := strconv.ParseInt(string(v.raw), 10, 64)
-		return n, err == nil && n <= most
+		if err != nil || n > most {
+			return 0, false
+		}
+		return n, true
 	}
 	f, err := strconv.ParseFloat(string(v.raw), 64)
 	if err != nil || f > most {
