@@ -84,8 +84,16 @@ func (iss *issuer) isAudience(value strictjson.Value) bool {
 	if one, ok := value.String(); ok {
 		return slices.Contains(iss.Audiences, one)
 	}
-	many, ok := value.Strings()
-	return ok && slices.ContainsFunc(many, func(one string) bool { return slices.Contains(iss.Audiences, one) })
+	found := false
+	err := value.Elements(func(e strictjson.Value) error {
+		one, ok := e.String()
+		if !ok {
+			return errors.New("not a string")
+		}
+		found = found || slices.Contains(iss.Audiences, one)
+		return nil
+	})
+	return err == nil && found
 }
 
 // key finds the one key that may verify a token: there is never more than one attempt.
@@ -167,18 +175,20 @@ func (v *Verifier) find(p *parsed, path string) (strictjson.Value, bool) {
 	value, found := p.mapped[i], true
 	for rest != "" && found {
 		first, rest = step(rest)
-		parent := value
-		found = false
-		if parent.Kind() == strictjson.ObjectKind {
-			_ = parent.Members(func(name string, member strictjson.Value) error {
-				if name == first {
-					value, found = member, true
-				}
-				return nil
-			})
-		}
+		value, found = member(value, first)
 	}
 	return value, found
+}
+
+// member finds a member of an object by its name; false if it has none, or is no object.
+func member(object strictjson.Value, name string) (found strictjson.Value, ok bool) {
+	_ = object.Members(func(n string, v strictjson.Value) error {
+		if n == name {
+			found, ok = v, true
+		}
+		return nil
+	})
+	return found, ok
 }
 
 var pointerEscapes = strings.NewReplacer("~1", "/", "~0", "~")
