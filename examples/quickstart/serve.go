@@ -63,7 +63,7 @@ func temporary(ca []byte) (name string, err error) {
 	return f.Name(), nil
 }
 
-// instructions are lines for a shell. Reflection needs a user like everything else, so buf is told to send the credential there too.
+// instructions are lines for a shell. Reflection needs a user like everything else, so a credential is sent there too, even where the call has none.
 func instructions(s *site, caFile, token string) string {
 	return strings.NewReplacer("$TARGET", s.target, "$CA", quote(caFile), "$BEARER", token, "$PASSWORD", s.password).Replace(
 		`Serving on $TARGET until interrupted. The token is good for an hour, the certificate for a day. Paste this into a shell:
@@ -75,13 +75,13 @@ password='$PASSWORD'
 
 and then a call by token, one by user name and password, and one without a credential, which is refused:
 
-buf curl --cacert "$ca" --reflect-header '*' -H "authorization: Bearer $token" -d '{"text":"hello"}' "https://$target/echo.v1.EchoService/Echo"
-buf curl --cacert "$ca" --reflect-header '*' -u "alice:$password" -d '{"text":"hello"}' "https://$target/echo.v1.EchoService/Echo"
-buf curl --cacert "$ca" -d '{"text":"hello"}' "https://$target/echo.v1.EchoService/Echo"
+buf curl --protocol grpc --cacert "$ca" --reflect-header '*' -H "authorization: Bearer $token" -d '{"text":"hello"}' "https://$target/echo.v1.EchoService/Echo"
+buf curl --protocol grpc --cacert "$ca" --reflect-header '*' -u "alice:$password" -d '{"text":"hello"}' "https://$target/echo.v1.EchoService/Echo"
+buf curl --protocol grpc --cacert "$ca" --reflect-header "authorization: Bearer $token" -d '{"text":"hello"}' "https://$target/echo.v1.EchoService/Echo"
 
 grpcurl -cacert "$ca" -H "authorization: Bearer $token" -d '{"text":"hello"}' "$target" echo.v1.EchoService/Echo
 grpcurl -cacert "$ca" -H "authorization: Basic $(printf %s "alice:$password" | base64)" -d '{"text":"hello"}' "$target" echo.v1.EchoService/Echo
-grpcurl -cacert "$ca" -d '{"text":"hello"}' "$target" echo.v1.EchoService/Echo
+grpcurl -cacert "$ca" -reflect-header "authorization: Bearer $token" -d '{"text":"hello"}' "$target" echo.v1.EchoService/Echo
 
 Each decision is logged below, with the reason that the caller is not told.
 `)
