@@ -8,7 +8,6 @@ import (
 	"strings"
 
 	"golang.org/x/crypto/argon2"
-	"golang.org/x/crypto/bcrypt"
 )
 
 // params are what a PHC string of argon2id says.
@@ -66,18 +65,26 @@ func isBcrypt(hash string) bool {
 	return strings.HasPrefix(hash, "$2a$") || strings.HasPrefix(hash, "$2b$") || strings.HasPrefix(hash, "$2y$")
 }
 
+// bcryptCost is the cost of a bcrypt hash. It takes exactly what encodeBcrypt writes, since the bcrypt package looks at neither the sign of the cost
+// nor what follows it.
 func bcryptCost(hash string) (int, error) {
 	if len(hash) != bcryptLength {
 		return 0, ErrCorrupt
 	}
-	return bcrypt.Cost([]byte(hash))
+	cost, errC := strconv.Atoi(hash[4:6])
+	salt, errS := bcrypt64.DecodeString(hash[7:29])
+	digest, errD := bcrypt64.DecodeString(hash[29:])
+	if errC != nil || errS != nil || errD != nil || cost < MinCost || cost > MaxCost || encodeBcrypt(cost, salt, digest)[4:] != hash[4:] {
+		return 0, ErrCorrupt
+	}
+	return cost, nil
 }
 
 // bcrypt64 is bcrypt's own base64.
 var bcrypt64 = base64.NewEncoding("./ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789").WithPadding(base64.NoPadding)
 
-// dummyBcrypt is a bcrypt hash from 16 bytes of salt and 23 of digest that nobody computed.
-func dummyBcrypt(cost int, salt, digest []byte) string {
+// encodeBcrypt writes a bcrypt hash from 16 bytes of salt and 23 of digest.
+func encodeBcrypt(cost int, salt, digest []byte) string {
 	two := strconv.Itoa(cost)
 	if cost < 10 {
 		two = "0" + two

@@ -57,7 +57,7 @@ type Options struct {
 	// Cost is the cost of bcrypt, 12 by default, from [MinCost] to [MaxCost].
 	Cost int
 	// MaxMemory is the memory in KiB that all computations together may take; by default room for as many default hashes as there are processors.
-	// A bcrypt computation counts as one default hash.
+	// A bcrypt computation counts as one default hash. A stored hash that needs more than there is runs alone.
 	MaxMemory int64
 	// MaxWait is how long a caller waits for memory before [ErrBusy], 2 seconds by default; the end of its context ends the wait too.
 	MaxWait time.Duration
@@ -181,10 +181,10 @@ func (h *Hasher) Verify(ctx context.Context, hash, password string) error {
 }
 
 func (h *Hasher) verifyBcrypt(ctx context.Context, hash, password string) error {
-	switch cost, err := bcryptCost(hash); {
-	case err != nil || cost > MaxCost:
-		return ErrCorrupt
-	case !h.usable(Bcrypt, password):
+	if _, err := bcryptCost(hash); err != nil {
+		return err
+	}
+	if !h.usable(Bcrypt, password) {
 		return ErrUnusable
 	}
 	done, err := h.reserve(ctx, defaultMemory)
@@ -202,15 +202,19 @@ func (h *Hasher) verifyBcrypt(ctx context.Context, hash, password string) error 
 	}
 }
 
-// NeedsRehash reports whether a new hash would be better than this one: of the chosen algorithm, or with parameters that are nowhere weaker.
+// NeedsRehash reports whether a new hash would be better than this one: of the chosen algorithm, or stronger in something without costing less
+// memory times passes in all. A hash that cannot be verified needs one too.
 func (h *Hasher) NeedsRehash(hash string) bool {
 	if isBcrypt(hash) {
 		cost, err := bcryptCost(hash)
 		return h.opts.Algorithm != Bcrypt || err != nil || cost < h.opts.Cost
 	}
 	p, err := decode(hash)
-	return err != nil || h.opts.Algorithm != Argon2id || p.memory < h.opts.Memory || p.time < h.opts.Time ||
-		len(p.salt) < saltBytes || len(p.hash) < hashBytes
+	if err != nil || h.opts.Algorithm != Argon2id {
+		return true
+	}
+	weaker := p.memory < h.opts.Memory || p.time < h.opts.Time || len(p.salt) < saltBytes || len(p.hash) < hashBytes
+	return weaker && uint64(p.memory)*uint64(p.time) <= uint64(h.opts.Memory)*uint64(h.opts.Time)
 }
 
 // Dummy is a hash that no password matches and that costs to verify what a new hash costs. Comparing with it hides that there is none to compare with.
@@ -228,7 +232,7 @@ func (h *Hasher) makeDummy() (string, error) {
 		return "", err
 	}
 	if h.opts.Algorithm == Bcrypt {
-		return dummyBcrypt(h.opts.Cost, p.salt, p.hash[:23]), nil
+		return encodeBcrypt(h.opts.Cost, p.salt, p.hash[:23]), nil
 	}
 	return p.encode(), nil
 }
@@ -248,8 +252,11 @@ func (h *Hasher) usable(a Algorithm, password string) bool {
 	return true
 }
 
-// reserve waits for memory and counts a computation. A hash that needs more than there is runs alone.
+// reserve waits for memory and counts a computation; a caller that gave up gets none, also where nobody waits.
 func (h *Hasher) reserve(ctx context.Context, weight int64) (done func(), err error) {
+	if err := ctx.Err(); err != nil {
+		return nil, err
+	}
 	weight = min(weight, h.opts.MaxMemory)
 	if !h.memory.TryAcquire(weight) {
 		limited, cancel := context.WithTimeout(ctx, h.opts.MaxWait)

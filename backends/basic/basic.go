@@ -50,7 +50,7 @@ type Options struct {
 	// Canonical maps the ways to write a user name to one, which is then looked up. An error refuses the name.
 	Canonical func(username string) (string, error)
 	// StoreHash is given a better hash of a right password whose stored hash is weaker than the Hasher's own. Its error does not fail the call;
-	// the next login tries again.
+	// it is called again when the hash of that password is next computed.
 	StoreHash func(ctx context.Context, username, hash string) error
 	// Realm is the realm of the challenge; the server's error domain by default.
 	Realm string

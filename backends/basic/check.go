@@ -36,6 +36,9 @@ func (b *Backend) check(ctx context.Context, name string, account Account, pass 
 		return true, nil
 	}
 	_, _, err = b.flight.Do(ctx, key, func() (struct{}, error) {
+		if _, ok := b.right.Get(key, b.opts.Now()); ok && cause == nil {
+			return struct{}{}, nil // another caller was done with it just now
+		}
 		err := b.compare(ctx, hash, pass)
 		if err == nil && cause == nil {
 			now := b.opts.Now()
@@ -64,7 +67,7 @@ func (b *Backend) compare(ctx context.Context, hash, pass string) error {
 	err := b.opts.Hasher.Verify(ctx, hash, pass)
 	if errors.Is(err, password.ErrCorrupt) || errors.Is(err, password.ErrUnusable) {
 		if dummy := b.opts.Hasher.Verify(ctx, b.opts.Hasher.Dummy(), ""); !isMismatch(dummy) {
-			return errors.Join(dummy, err)
+			return dummy // the work was not done, so nothing is decided, as for a wrong password
 		}
 	}
 	return err
