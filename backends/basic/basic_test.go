@@ -3,9 +3,16 @@
 package basic_test
 
 import (
+	"bytes"
 	"context"
 	"encoding/base64"
+	"encoding/gob"
+	"encoding/hex"
+	"encoding/json"
+	"encoding/xml"
 	"errors"
+	"fmt"
+	"log/slog"
 	"net"
 	"strings"
 	"sync"
@@ -13,8 +20,10 @@ import (
 	"time"
 
 	"go.uber.org/goleak"
+	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/metadata"
 	"google.golang.org/grpc/peer"
+	"google.golang.org/grpc/status"
 
 	"github.com/grpcauth/grpcauth"
 	"github.com/grpcauth/grpcauth/backends/backendtest"
@@ -232,6 +241,22 @@ func TestSchemeIsComparedWithoutCase(t *testing.T) {
 	}
 }
 
+func TestExactlyOneSpaceFollowsTheScheme(t *testing.T) {
+	t.Parallel()
+	h := newHasher(t)
+	auth := grpcauth.New(newBackend(t, basic.Options{Lookup: newUsers(t, h, "alice").byName, Hasher: h}))
+	text := strings.TrimPrefix(credential("alice:alice!"), "Basic ")
+	for _, authorization := range []string{
+		"Basic" + text, "Basic  " + text, "Basic\t" + text, "Basic \t" + text, "Basic\u00a0" + text, "Basic \u00a0" + text, "Basic\v" + text,
+		" Basic " + text, "\tBasic " + text, "Basic " + text + " ", "Basic " + text + "\t", "Basic " + text + "\u00a0", "Basic, " + text,
+	} {
+		ctx := metadata.NewIncomingContext(incoming(t.Context(), ""), metadata.Pairs("authorization", authorization))
+		if _, err := auth.Authenticate(ctx, method); status.Code(err) != codes.Unauthenticated {
+			t.Errorf("%q: got %v, want UNAUTHENTICATED", authorization, err)
+		}
+	}
+}
+
 func TestNameIsLookedUpAsItWasSent(t *testing.T) {
 	t.Parallel()
 	u := &users{}
@@ -264,6 +289,37 @@ func TestCanonicalNameIsTheOneThatCounts(t *testing.T) {
 		t.Errorf("got %q", u.asked)
 	}
 	computed(t, h, 1, func() { expect(t, b, "alice@:alice!", "CREDENTIALS_INVALID") })
+}
+
+func TestAccountShowsNeitherUserNorHash(t *testing.T) {
+	t.Parallel()
+	account := basic.Account{User: &grpcauth.User{ID: "canary-user"}, PasswordHash: "canary-hash"}
+	var out bytes.Buffer
+	for _, value := range []any{account, &account, []basic.Account{account}, map[string]*basic.Account{"x": &account}, struct{ A basic.Account }{account}} {
+		fmt.Fprintf(&out, "%v %+v %#v %s %q %d %x\n", value, value, value, value, value, value, value)
+		slog.New(slog.NewTextHandler(&out, nil)).Info("", "value", value)
+		slog.New(slog.NewJSONHandler(&out, nil)).Info("", "value", value)
+		_ = json.NewEncoder(&out).Encode(value)
+		_ = xml.NewEncoder(&out).Encode(value)
+		_ = gob.NewEncoder(&out).Encode(value)
+	}
+	if text := out.String(); strings.Contains(text, "canary") || strings.Contains(text, hex.EncodeToString([]byte("canary"))) || !strings.Contains(text, "basic.Account") {
+		t.Errorf("got %s", text)
+	}
+}
+
+func TestHasherIsMadeWhereNoneIsGiven(t *testing.T) {
+	t.Parallel()
+	h, err := password.New(password.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	b := newBackend(t, basic.Options{Lookup: newUsers(t, h, "alice").byName, StoreHash: func(context.Context, string, string) error {
+		t.Error("the hash is weaker than that of the default hasher")
+		return nil
+	}})
+	expect(t, b, "alice:alice!", "alice")
+	expect(t, b, "alice:wrong", "CREDENTIALS_INVALID")
 }
 
 func TestNewNamesTheOptionThatIsWrong(t *testing.T) {
