@@ -52,7 +52,7 @@ func allWhileBusy(t *testing.T, wait time.Duration, call func(auth *grpcauth.Int
 	if err != nil {
 		t.Fatal(err)
 	}
-	auth := grpcauth.New(newBackend(t, basic.Options{Lookup: strangers(t, h).byName, Hasher: h}))
+	auth := grpcauth.New(newBackend(t, basic.Options{Lookup: strangers(t, h).byName, Hasher: h, MaxRemembered: -1}))
 	calls := append([]string{"alice:alice!"}, refusals...)
 	statuses := make([]*status.Status, len(calls))
 	_ = whileBusy(t, h, func() error {
@@ -105,7 +105,7 @@ func TestCallerThatGivesUpFailsNobodyElse(t *testing.T) {
 	}
 	arrived := make(chan struct{})
 	u := newUsers(t, h, "alice")
-	auth := grpcauth.New(newBackend(t, basic.Options{Hasher: h, Lookup: func(ctx context.Context, name string) (basic.Account, error) {
+	auth := grpcauth.New(newBackend(t, basic.Options{Hasher: h, MaxRemembered: -1, Lookup: func(ctx context.Context, name string) (basic.Account, error) {
 		arrived <- struct{}{}
 		return u.byName(ctx, name)
 	}}))

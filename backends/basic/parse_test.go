@@ -25,17 +25,17 @@ func FuzzParse(f *testing.F) {
 		name, pass, err := parse(credential)
 		r := http.Request{Header: http.Header{"Authorization": {"Basic " + credential}}}
 		theirName, theirPass, ok := r.BasicAuth()
+		clean := utf8.ValidString(theirName+theirPass) && !strings.ContainsFunc(theirName+theirPass, unicode.IsControl)
 		if err != nil {
 			if name != "" || pass != "" {
 				t.Fatal("an error and a name or a password")
 			}
-			clean := utf8.ValidString(theirName+theirPass) && !strings.ContainsFunc(theirName+theirPass, unicode.IsControl)
 			if ok && clean && theirName != "" && len(credential) <= maxCredential && base64.StdEncoding.EncodeToString([]byte(theirName+":"+theirPass)) == credential {
 				t.Fatalf("refused %q", theirName)
 			}
 			return
 		}
-		if !ok || name != theirName || pass != theirPass || name == "" || base64.StdEncoding.EncodeToString([]byte(name+":"+pass)) != credential {
+		if !ok || !clean || name != theirName || pass != theirPass || name == "" || len(credential) > maxCredential || base64.StdEncoding.EncodeToString([]byte(name+":"+pass)) != credential {
 			t.Fatalf("got %q, net/http got %q, %t", name, theirName, ok)
 		}
 	})
