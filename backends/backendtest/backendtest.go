@@ -9,6 +9,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"maps"
 	"math/rand/v2"
 	"net"
 	"slices"
@@ -31,7 +32,7 @@ const method = "/backendtest.Service/Method"
 type Suite struct {
 	// Backend is what is tested.
 	Backend grpcauth.Backend
-	// Good is the metadata of a call that is accepted, every time.
+	// Good is the metadata of a call that is accepted, every time. It has the credential and nothing else: each value is altered in turn.
 	Good metadata.MD
 	// Bad are the metadata of calls whose credential is refused.
 	Bad []metadata.MD
@@ -83,13 +84,18 @@ func (s *Suite) call(ctx context.Context, md metadata.MD) (*grpcauth.User, error
 }
 
 // names are the metadata keys of the good call that carry the credential.
-func (s *Suite) names() []string {
-	names := []string{}
-	for key := range s.Good {
-		names = append(names, key)
+func (s *Suite) names() []string { return slices.Sorted(maps.Keys(s.Good)) }
+
+// split tells the secret of a value from what precedes it: a cookie's name, or an authentication scheme.
+func split(key, value string) (prefix, secret string) {
+	separator := " "
+	if key == "cookie" {
+		separator = "="
 	}
-	slices.Sort(names)
-	return names
+	if before, after, ok := strings.Cut(value, separator); ok {
+		return before + separator, after
+	}
+	return "", value
 }
 
 func accepts(t *testing.T, s Suite) {
@@ -143,10 +149,16 @@ func leavesOthers(t *testing.T, s Suite) {
 
 func refusesTwo(t *testing.T, s Suite) {
 	for _, key := range s.names() {
-		md := s.Good.Copy()
-		md.Append(key, s.Good[key]...)
-		if user, err := s.call(t.Context(), md); user != nil || grpcauth.CodeOf(err) != grpcauth.CodeAmbiguous {
-			t.Errorf("%s twice: got %v, want CodeAmbiguous: whoever sends two credentials may mean either", key, err)
+		good := s.Good.Get(key)[0]
+		for _, values := range [][]string{{good, good}, {good, "Unheard-Of abc"}, {"Unheard-Of abc", good}} {
+			if key == "cookie" && values[0] != values[1] { // cookies of other names are nobody's business
+				continue
+			}
+			md := s.Good.Copy()
+			md.Set(key, values...)
+			if user, err := s.call(t.Context(), md); user != nil || grpcauth.CodeOf(err) != grpcauth.CodeAmbiguous {
+				t.Errorf("%s twice: got %v, want CodeAmbiguous: whoever sends two credentials may mean either", key, err)
+			}
 		}
 	}
 }
@@ -160,10 +172,7 @@ func refusesAltered(t *testing.T, s Suite) {
 	}
 	for range 200 {
 		for _, key := range s.names() {
-			prefix, secret := "", s.Good.Get(key)[0]
-			if scheme, rest, ok := strings.Cut(secret, " "); ok {
-				prefix, secret = scheme+" ", rest
-			}
+			prefix, secret := split(key, s.Good.Get(key)[0])
 			altered := []byte(secret)
 			at := random.IntN(len(altered))
 			switch random.IntN(4) {
@@ -181,10 +190,14 @@ func refusesAltered(t *testing.T, s Suite) {
 			}
 			md := s.Good.Copy()
 			md.Set(key, prefix+string(altered))
-			if user, err := s.call(t.Context(), md); err == nil && (user == nil || user.ID != good.ID) {
-				t.Fatalf("an altered credential was accepted as somebody else")
-			} else if err == nil {
+			user, err := s.call(t.Context(), md)
+			switch code := grpcauth.CodeOf(err); {
+			case err == nil && (user == nil || user.ID != good.ID):
+				t.Fatal("an altered credential was accepted as somebody else")
+			case err == nil:
 				t.Errorf("a credential that was altered at byte %d was accepted: compare the whole of it", at)
+			case user != nil || code == grpcauth.CodeUnavailable || code == grpcauth.CodeInternal:
+				t.Errorf("a credential that was altered at byte %d got %v, %v, want a refusal: what callers send is never the server's failure", at, user, code)
 			}
 		}
 	}
@@ -193,16 +206,17 @@ func refusesAltered(t *testing.T, s Suite) {
 // refusesNonsense sends what no honest client does. A panic would be answered with INTERNAL, but is a mistake all the same.
 func refusesNonsense(t *testing.T, s Suite) {
 	for _, key := range s.names() {
-		scheme, _, ok := strings.Cut(s.Good.Get(key)[0], " ")
-		if ok {
-			scheme += " "
-		} else {
-			scheme = ""
-		}
-		for name, value := range map[string]string{
+		scheme, secret := split(key, s.Good.Get(key)[0])
+		nonsense := map[string]string{
 			"nothing": "", "nothing but a scheme": scheme, "NUL": scheme + "\x00", "bytes that are no text": scheme + "\xff\xfe\xc0\x80",
 			"a mebibyte": scheme + strings.Repeat("A", 1<<20), "brackets": scheme + strings.Repeat("[", 10_000), "dots": scheme + strings.Repeat(".", 10_000),
-		} {
+			"a space before": scheme + " " + secret, "a space behind": scheme + secret + " ", "a tab before": scheme + "\t" + secret, "a no-break space behind": scheme + secret + "\u00a0",
+			"a line break behind": scheme + secret + "\r\n", "a NUL behind": scheme + secret + "\x00",
+		}
+		if key == "cookie" { // whose list may have spaces between its members (RFC 6265, section 4.2.1)
+			delete(nonsense, "a space behind")
+		}
+		for name, value := range nonsense {
 			md := s.Good.Copy()
 			md.Set(key, value)
 			if user, err := s.call(t.Context(), md); user != nil || err == nil {
@@ -255,8 +269,12 @@ func servesConcurrently(t *testing.T, s Suite) {
 func survivesCancellation(t *testing.T, s Suite) {
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
-	if user, err := s.call(ctx, s.Good); user != nil && err != nil {
-		t.Error("got a user and an error: an error must come without a user")
+	user, err := s.call(ctx, s.Good)
+	if (user == nil) == (err == nil) {
+		t.Error("got both or neither of a user and an error: an error comes without a user, and its lack with one")
+	}
+	if grpcauth.CodeOf(err).GRPC() == codes.Unauthenticated {
+		t.Errorf("a good call that was given up got %v: return the context's error, which refuses nothing", err)
 	}
 	if _, err := s.call(t.Context(), s.Good); err != nil {
 		t.Errorf("the next caller got %v: one caller's end must not be remembered for another", err)
@@ -267,10 +285,10 @@ func showsNoSecret(t *testing.T, s Suite) {
 	secrets := slices.Clone(s.Secrets)
 	texts := []string{fmt.Sprintf("%v %+v %#v", s.Backend, s.Backend, s.Backend)}
 	for _, md := range append([]metadata.MD{s.Good}, s.Bad...) {
-		for _, values := range md {
+		for key, values := range md {
 			for _, v := range values {
 				secrets = append(secrets, v)
-				if _, secret, ok := strings.Cut(v, " "); ok && len(secret) > 3 {
+				if _, secret := split(key, v); len(secret) > 3 {
 					secrets = append(secrets, secret)
 				}
 			}
@@ -302,13 +320,26 @@ func describes(t *testing.T, s Suite) {
 	}
 	found := false
 	for _, scheme := range d.Schemes() {
-		found = found || scheme.Name == user.Method
+		found = found || scheme.Name == user.Method && s.carries(scheme)
 		if scheme.Header != strings.ToLower(scheme.Header) {
 			t.Errorf("the header %q is not in lower case, as gRPC has it", scheme.Header)
 		}
 	}
 	if !found {
-		t.Errorf("User.Method %q is not the name of a scheme of the backend", user.Method)
+		t.Errorf("User.Method %q is not the name of a scheme that the good call carries: challenges would ask for something else", user.Method)
+	}
+}
+
+// carries reports whether the good call has the credential where the scheme says it is.
+func (s *Suite) carries(scheme grpcauth.Scheme) bool {
+	switch value := strings.Join(s.Good[scheme.Header], ""); {
+	case scheme.Cookie != "":
+		return strings.HasPrefix(strings.Join(s.Good["cookie"], ""), scheme.Cookie+"=")
+	case scheme.Header == "authorization" && scheme.AuthScheme != "":
+		prefix, _ := split(scheme.Header, value)
+		return strings.EqualFold(prefix, scheme.AuthScheme+" ")
+	default: // without a header it is proven by the connection
+		return scheme.Header == "" || value != ""
 	}
 }
 
