@@ -77,15 +77,21 @@ func (i *Issuer) Token(algorithm, subject string, changes map[string]any) string
 	if err != nil {
 		i.tb.Fatalf("grpcauthtest: %v", err)
 	}
-	header := fmt.Sprintf(`{"alg":%q,"kid":%q,"typ":"JWT"}`, algorithm, i.KeyID(algorithm))
-	return i.Sign(algorithm, header, string(claims))
+	key := i.signer(algorithm) // once, so that a rotation meanwhile cannot part the key from its ID
+	header := fmt.Sprintf(`{"alg":%q,"kid":%q,"typ":"JWT"}`, algorithm, key.public.ID)
+	return i.sign(key, algorithm, header, string(claims))
 }
 
 // Sign signs any header and claims, well-formed or not, with the key for that algorithm.
 func (i *Issuer) Sign(algorithm, header, claims string) string {
 	i.tb.Helper()
+	return i.sign(i.signer(algorithm), algorithm, header, claims)
+}
+
+func (i *Issuer) sign(key signer, algorithm, header, claims string) string {
+	i.tb.Helper()
 	signed := encode([]byte(header)) + "." + encode([]byte(claims))
-	signature, err := sign(algorithm, i.signer(algorithm).private, []byte(signed))
+	signature, err := sign(algorithm, key.private, []byte(signed))
 	if err != nil {
 		i.tb.Fatalf("grpcauthtest: %v", err)
 	}
@@ -97,9 +103,10 @@ func (i *Issuer) KeyID(algorithm string) string { return i.signer(algorithm).pub
 
 // Rotate replaces the keys for that algorithm. The one before stays published if keep is true.
 func (i *Issuer) Rotate(algorithm string, keep bool) {
-	old := i.signer(algorithm).public
+	i.tb.Helper()
 	i.mu.Lock()
 	defer i.mu.Unlock()
+	old := i.current(algorithm).public
 	delete(i.keys, kindOf(algorithm))
 	if keep {
 		i.past = append(i.past, old)
@@ -144,10 +151,10 @@ func (i *Issuer) JWKS() []byte {
 
 // kindOf names the kind of key that an algorithm needs: one RSA key serves six algorithms, a secret or a curve serves one.
 func kindOf(algorithm string) string {
-	switch algorithm[:2] {
-	case "RS", "PS":
+	switch algorithm {
+	case "RS256", "RS384", "RS512", "PS256", "PS384", "PS512":
 		return "RSA"
-	case "Ed":
+	case "EdDSA":
 		return "Ed25519"
 	}
 	return algorithm
@@ -157,6 +164,12 @@ func (i *Issuer) signer(algorithm string) signer {
 	i.tb.Helper()
 	i.mu.Lock()
 	defer i.mu.Unlock()
+	return i.current(algorithm)
+}
+
+// current is the key for that algorithm, made if there is none. The lock is held.
+func (i *Issuer) current(algorithm string) signer {
+	i.tb.Helper()
 	kind := kindOf(algorithm)
 	if s, ok := i.keys[kind]; ok {
 		return s
