@@ -5,6 +5,7 @@ package jwks_test
 import (
 	"context"
 	"fmt"
+	"time"
 
 	"github.com/grpcauth/grpcauth/jwks"
 )
@@ -33,4 +34,19 @@ func ExampleParse() {
 	// [Key("2011-04-29", "RS256", *rsa.PublicKey)] <nil>
 	// [Key("", "", ed25519.PublicKey)] <nil>
 	// jwks: key 0 (ID "hmac"): it holds a secret or a private key: publish the public key alone, and give secrets to Static
+}
+
+func ExampleRemote() {
+	set, err := jwks.Remote("https://idp.example.com/.well-known/jwks.json", jwks.Options{MaxStale: 2 * time.Hour})
+	if err != nil {
+		panic(err)
+	}
+	defer set.Close()
+	fmt.Println(set, set.Stats().Fetches) // nothing is fetched before a token needs it
+
+	_, err = jwks.Remote("http://idp.example.com/.well-known/jwks.json", jwks.Options{})
+	fmt.Println(err)
+	// Output:
+	// RemoteSet("https://idp.example.com/.well-known/jwks.json") 0
+	// jwks: the URL of the key set: http: write https, or allow plaintext by name
 }

@@ -58,13 +58,19 @@ func (k Key) overlaps(o Key) bool {
 
 // Keys returns the key with that ID or, if there is none, the keys without an ID. It never fails.
 func (s *StaticSet) Keys(_ context.Context, kid string) ([]Key, error) {
+	keys, _ := s.lookup(kid)
+	return keys, nil
+}
+
+// lookup also reports whether the keys are known to be meant, and not just those without an ID.
+func (s *StaticSet) lookup(kid string) (keys []Key, known bool) {
 	if kid == "" {
-		return s.keys, nil
+		return s.keys, true
 	}
 	if keys, ok := s.byID[kid]; ok {
-		return keys, nil
+		return keys, true
 	}
-	return s.rest, nil
+	return s.rest, false
 }
 
 // All returns copies of all keys.
