@@ -194,7 +194,7 @@ func (i *Interceptor) decide(c *call, r *rule) error {
 	if r.Access == Public {
 		return nil
 	}
-	if !i.plaintext && !origin.Confidential(c.Context) {
+	if !i.plaintext && !origin.Confidential(c.Context) && (i.secure == nil || c.req.Peer() == nil || !i.secure(c.req.Peer())) {
 		return Errorf(CodeInsecure, "the connection is not encrypted and its peer not local")
 	}
 	user, err := r.backend.Authenticate(c.Context, &c.req)

@@ -538,6 +538,71 @@ func TestPlaintextIsRefusedBeforeTheCredentialIsRead(t *testing.T) {
 	}
 }
 
+// hidden is AuthInfo that tells gRPC nothing, as wrapped transport credentials have it.
+type hidden struct{ private bool }
+
+func (hidden) AuthType() string { return "hidden" }
+
+func TestTransportSecurityIsAskedOnlyWhereItIsNotKnown(t *testing.T) {
+	t.Parallel()
+	asked := 0
+	auth := grpcauth.New(scheme("Bearer"), grpcauth.WithTransportSecurity(func(p *peer.Peer) bool {
+		asked++
+		info, ok := p.AuthInfo.(hidden)
+		return ok && info.private
+	}))
+	call := func(p *peer.Peer) error {
+		ctx := metadata.NewIncomingContext(t.Context(), metadata.Pairs("authorization", "Bearer alice"))
+		if p != nil {
+			ctx = peer.NewContext(ctx, p)
+		}
+		_, err := auth.Authenticate(ctx, echoMethod)
+		return err
+	}
+	far := &net.TCPAddr{IP: net.ParseIP("192.0.2.1")}
+	for _, c := range []struct {
+		name     string
+		peer     *peer.Peer
+		accepted bool
+		asked    int
+	}{
+		{"private, it says", &peer.Peer{Addr: far, AuthInfo: hidden{private: true}}, true, 1},
+		{"not private, it says", &peer.Peer{Addr: far, AuthInfo: hidden{}}, false, 1},
+		{"plaintext", &peer.Peer{Addr: far}, false, 1},
+		{"no peer", nil, false, 0},
+		{"local", &peer.Peer{Addr: &net.TCPAddr{IP: net.IPv6loopback}}, true, 0},
+	} {
+		asked = 0
+		if err := call(c.peer); (err == nil) != c.accepted || !c.accepted && info(err).GetReason() != "TRANSPORT_INSECURE" || asked != c.asked {
+			t.Errorf("%s: got %v, asked %d times", c.name, err, asked)
+		}
+	}
+}
+
+func TestChallengeErrorIsSaidByItsSchemeAlone(t *testing.T) {
+	t.Parallel()
+	refusal := grpcauth.Errorf(grpcauth.CodeInvalid, "x")
+	for name, c := range map[string]struct {
+		refusal *grpcauth.AuthenticationError
+		want    string
+	}{
+		"none":                 {refusal, `Bearer realm="grpcauth", error="invalid_token", DPoP realm="grpcauth", error="invalid_token", Basic realm="grpcauth"`},
+		"DPoP's":               {refusal.WithChallengeError("DPoP", "use_dpop_nonce"), `Bearer realm="grpcauth", DPoP realm="grpcauth", error="use_dpop_nonce", Basic realm="grpcauth"`},
+		"one not on the table": {refusal.WithChallengeError("Basic", "x"), `Bearer realm="grpcauth", DPoP realm="grpcauth", Basic realm="grpcauth"`},
+		"a line break":         {refusal.WithChallengeError("DPoP", "a\r\nb"), `Bearer realm="grpcauth", error="invalid_token", DPoP realm="grpcauth", error="invalid_token", Basic realm="grpcauth"`},
+	} {
+		var schemes []grpcauth.Scheme
+		for _, s := range []string{"Bearer", "DPoP", "Basic"} {
+			schemes = append(schemes, grpcauth.Scheme{Name: s, Header: "authorization", AuthScheme: s})
+		}
+		auth := grpcauth.New(describing{grpcauth.BackendFunc(func(context.Context, *grpcauth.Request) (*grpcauth.User, error) { return nil, c.refusal }), schemes},
+			grpcauth.InsecureAllowPlaintext())
+		if _, err := auth.Authenticate(t.Context(), echoMethod); info(err).GetMetadata()["www-authenticate"] != c.want {
+			t.Errorf("%s: got %q, want %q", name, info(err).GetMetadata()["www-authenticate"], c.want)
+		}
+	}
+}
+
 func TestRulesAskWhatTheySay(t *testing.T) {
 	t.Parallel()
 	backend := grpcauth.BackendFunc(func(context.Context, *grpcauth.Request) (*grpcauth.User, error) {

@@ -8,6 +8,8 @@ import (
 	"fmt"
 	"time"
 
+	"google.golang.org/grpc/peer"
+
 	"github.com/grpcauth/grpcauth/internal/wire"
 )
 
@@ -29,6 +31,7 @@ type config struct {
 	domain    string
 	recheck   time.Duration
 	plaintext bool
+	secure    func(*peer.Peer) bool
 	now       func() time.Time
 	errs      []error
 }
@@ -102,6 +105,17 @@ func WithStreamRecheck(interval time.Duration) Option {
 // machine needs this, and then its network must keep everyone but the proxy out.
 func InsecureAllowPlaintext() Option {
 	return optionFunc(func(c *config) { c.plaintext = true })
+}
+
+// WithTransportSecurity takes credentials also over connections that secure says are private, such as those whose transport credentials
+// wrap TLS and do not tell gRPC so. It is asked only about connections that are not known to be.
+func WithTransportSecurity(secure func(*peer.Peer) bool) Option {
+	return optionFunc(func(c *config) {
+		if secure == nil || c.secure != nil {
+			c.failf("WithTransportSecurity: give one function, once")
+		}
+		c.secure = secure
+	})
 }
 
 // WithClock replaces time.Now, by which expiry and the age of logins are judged.

@@ -142,17 +142,6 @@ func (r *rule) allows(u *User, now time.Time) error {
 	return nil
 }
 
-// stepUp adds what a login must reach to a challenge (RFC 9470, section 3).
-func (r *rule) stepUp(params []wire.Param) []wire.Param {
-	if r.ACR != "" {
-		params = append(params, wire.Param{Name: "acr_values", Value: r.ACR})
-	}
-	if r.MaxAge > 0 {
-		params = append(params, wire.Param{Name: "max_age", Value: strconv.FormatInt(int64(r.MaxAge/time.Second), 10)})
-	}
-	return params
-}
-
 // rules finds the rule of a method in two look-ups, whatever the number of rules.
 type rules struct {
 	exact, wide map[string]*rule // by "/service/method" and by "service"

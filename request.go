@@ -9,10 +9,10 @@ import (
 	"fmt"
 	"io"
 
-	"google.golang.org/grpc/credentials"
 	"google.golang.org/grpc/metadata"
 	"google.golang.org/grpc/peer"
 
+	"github.com/grpcauth/grpcauth/internal/origin"
 	"github.com/grpcauth/grpcauth/internal/wire"
 )
 
@@ -153,15 +153,7 @@ func (r *Request) Peer() *peer.Peer {
 
 // Certificate returns the client certificate of the connection: the leaf of the first chain that the TLS stack verified.
 func (r *Request) Certificate() (*x509.Certificate, bool) {
-	p, ok := peer.FromContext(r.ctx)
-	if !ok {
-		return nil, false
-	}
-	info, ok := p.AuthInfo.(credentials.TLSInfo)
-	if !ok || len(info.State.VerifiedChains) == 0 || len(info.State.VerifiedChains[0]) == 0 {
-		return nil, false
-	}
-	return info.State.VerifiedChains[0][0], true
+	return origin.Certificate(r.ctx)
 }
 
 // SetHeader adds response metadata, sent when the call is let in and when it is refused, such as a renewed cookie or a nonce.

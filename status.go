@@ -3,6 +3,7 @@
 package grpcauth
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -104,6 +105,8 @@ type AuthenticationError struct {
 	message string
 	header  metadata.MD
 	retry   time.Duration
+	scheme  string // the one whose challenge says oauth, if it is set
+	oauth   string
 }
 
 // Errorf returns a refusal with a private cause, formatted as by fmt.Errorf. Callers never see the cause.
@@ -188,6 +191,16 @@ func (e *AuthenticationError) WithRetryDelay(delay time.Duration) *Authenticatio
 	return &c
 }
 
+// WithChallengeError returns a refusal whose challenge of one scheme has another error parameter than the code's, such as "use_dpop_nonce" for
+// DPoP (RFC 9449, section 8). The challenges of other schemes then have none. Values that are not printable ASCII make no difference.
+func (e *AuthenticationError) WithChallengeError(authScheme, value string) *AuthenticationError {
+	c := *e
+	if wire.ValidHeader("x", value) {
+		c.scheme, c.oauth = authScheme, value
+	}
+	return &c
+}
+
 // GRPCStatus is what a caller sees where a handler returns the error itself: the code's status without challenges.
 func (e *AuthenticationError) GRPCStatus() *status.Status {
 	return e.status(&errdetails.ErrorInfo{Reason: e.Code().String(), Domain: defaultDomain})
@@ -238,7 +251,7 @@ func (i *Interceptor) answer(ctx context.Context, method string, r *rule, err er
 	header := refusal.header.Copy()
 	if refusal.code.GRPC() == codes.Unauthenticated {
 		if len(header["www-authenticate"]) == 0 {
-			header = metadata.Join(header, metadata.MD{"www-authenticate": i.challenges(r, refusal.code)})
+			header = metadata.Join(header, metadata.MD{"www-authenticate": i.challenges(r, refusal)})
 		}
 		info.Metadata["www-authenticate"] = strings.Join(header["www-authenticate"], ", ")
 	}
@@ -264,8 +277,16 @@ func refusalOf(err error) *AuthenticationError {
 	return &AuthenticationError{code: CodeOf(err), cause: err}
 }
 
+// oauthError is the error parameter of a scheme's challenge; empty for none, and for schemes that do not define it.
+func (e *AuthenticationError) oauthError(authScheme string) string {
+	if !wire.DefinesError(authScheme) || e.scheme != "" && e.scheme != authScheme {
+		return ""
+	}
+	return cmp.Or(e.oauth, table[e.code].oauth)
+}
+
 // challenges lists how the schemes of a rule ask for credentials, each text once.
-func (i *Interceptor) challenges(r *rule, code Code) []string {
+func (i *Interceptor) challenges(r *rule, refusal *AuthenticationError) []string {
 	var out []string
 	for k := range r.schemes {
 		s := &r.schemes[k]
@@ -273,10 +294,10 @@ func (i *Interceptor) challenges(r *rule, code Code) []string {
 			continue
 		}
 		var extra []wire.Param
-		if e := table[code].oauth; e != "" && (strings.EqualFold(s.AuthScheme, "Bearer") || strings.EqualFold(s.AuthScheme, "DPoP")) {
+		if e := refusal.oauthError(s.AuthScheme); e != "" {
 			extra = append(extra, wire.Param{Name: "error", Value: e})
-			if code == CodeStepUp {
-				extra = r.stepUp(extra)
+			if refusal.code == CodeStepUp {
+				extra = append(extra, wire.StepUp(r.ACR, r.MaxAge)...)
 			}
 		}
 		if text := wire.Challenge(s.AuthScheme, i.domain, s.Params, extra...); !slices.Contains(out, text) {

@@ -58,19 +58,11 @@ type Binding struct {
 // at least one more: "orders.*" covers "orders.read" and "orders.read.own", neither "orders" nor "orders-old.read"; "*" covers
 // every permission. A star elsewhere is an ordinary character.
 func (u *User) HasPermission(permission string) bool {
-	if u == nil || permission == "" {
-		return false
-	}
-	for _, p := range u.Permissions {
-		if p == permission || p == "*" {
-			return true
-		}
-		if prefix, ok := strings.CutSuffix(p, "*"); ok && strings.HasSuffix(prefix, ".") &&
-			len(permission) > len(prefix) && strings.HasPrefix(permission, prefix) {
-			return true
-		}
-	}
-	return false
+	return u != nil && permission != "" && slices.ContainsFunc(u.Permissions, func(p string) bool {
+		prefix, wide := strings.CutSuffix(p, "*")
+		wide = wide && (prefix == "" || strings.HasSuffix(prefix, "."))
+		return p == permission || wide && len(permission) > len(prefix) && strings.HasPrefix(permission, prefix)
+	})
 }
 
 // Claims stores what the credential said in the struct or map that v points to.

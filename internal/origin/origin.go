@@ -1,10 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Package origin tells whether a connection may carry credentials.
+// Package origin tells what is known of the connection that a call came over.
 package origin
 
 import (
 	"context"
+	"crypto/x509"
 	"net"
 	"net/netip"
 
@@ -24,6 +25,19 @@ func Confidential(ctx context.Context) bool {
 		GetCommonAuthInfo() credentials.CommonAuthInfo
 	})
 	return ok && info.GetCommonAuthInfo().SecurityLevel >= credentials.PrivacyAndIntegrity || isLocal(p.Addr)
+}
+
+// Certificate returns the client certificate of the call's connection: the leaf of the first chain that the TLS stack verified.
+func Certificate(ctx context.Context) (*x509.Certificate, bool) {
+	p, ok := peer.FromContext(ctx)
+	if !ok {
+		return nil, false
+	}
+	info, ok := p.AuthInfo.(credentials.TLSInfo)
+	if !ok || len(info.State.VerifiedChains) == 0 || len(info.State.VerifiedChains[0]) == 0 {
+		return nil, false
+	}
+	return info.State.VerifiedChains[0][0], true
 }
 
 func isLocal(addr net.Addr) bool {

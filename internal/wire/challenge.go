@@ -5,7 +5,9 @@ package wire
 import (
 	"maps"
 	"slices"
+	"strconv"
 	"strings"
+	"time"
 )
 
 // Param is one parameter of a challenge.
@@ -32,6 +34,22 @@ func Challenge(scheme, realm string, params map[string]string, extra ...Param) s
 		write(&b, p)
 	}
 	return b.String()
+}
+
+// DefinesError reports whether challenges of a scheme have an error parameter (RFC 6750, section 3, and RFC 9449, section 7.1).
+func DefinesError(scheme string) bool {
+	return strings.EqualFold(scheme, "Bearer") || strings.EqualFold(scheme, "DPoP")
+}
+
+// StepUp are the parameters that say what a login must reach (RFC 9470, section 3).
+func StepUp(acr string, maxAge time.Duration) (params []Param) {
+	if acr != "" {
+		params = append(params, Param{"acr_values", acr})
+	}
+	if maxAge > 0 {
+		params = append(params, Param{"max_age", strconv.FormatInt(int64(maxAge/time.Second), 10)})
+	}
+	return params
 }
 
 // write writes name="value" with the value as a quoted-string (RFC 9110, section 5.6.4).
