@@ -2,8 +2,8 @@
 
 // Package jwks holds the keys that verify signatures, by their key IDs (RFC 7517).
 //
-// A [StaticSet] never changes: [Parse] makes one from a JWK set or PEM, and [Static] from Go values. Keys that are too weak, of an
-// unknown kind or ambiguous are refused when a set is made, not when a token comes.
+// A [StaticSet] never changes: [Parse] makes one from a JWK set or PEM, and [Static] from Go values. A [RemoteSet] is what a provider publishes, fetched
+// when it is needed. Keys that are too weak, of an unknown kind or ambiguous are refused when a set is made, not when a token comes.
 package jwks
 
 import (

@@ -45,7 +45,8 @@ const defaultAge = 15 * time.Minute
 // key that is no longer published stops working. While the provider fails, the known keys go on for Options.MaxStale; after that, and for keys that are not
 // known, Keys returns an error, since nothing can be said about the token. Between calls there is no goroutine.
 type RemoteSet struct {
-	url    string
+	name   string // for texts: the URL, or whose keys they are
+	locate func(ctx context.Context, anew bool) (url string, err error)
 	opts   Options
 	client *httpx.Client
 
@@ -81,6 +82,16 @@ func Remote(url string, opts Options) (*RemoteSet, error) {
 	if _, err := httpx.CheckURL(url, opts.InsecureAllowPlaintext); err != nil {
 		return nil, fmt.Errorf("jwks: the URL of the key set: %w", err)
 	}
+	return Located(url, func(context.Context, bool) (string, error) { return url, nil }, opts)
+}
+
+// Located returns the set that is published at a URL which is found out before each fetch, within its time and its limits.
+//
+// locate is told to look anew if the fetch before failed. name stands for the set in texts.
+func Located(name string, locate func(ctx context.Context, anew bool) (url string, err error), opts Options) (*RemoteSet, error) {
+	if locate == nil {
+		return nil, errors.New("jwks: Located: the function is nil")
+	}
 	for _, o := range []struct {
 		name  string
 		field *time.Duration
@@ -111,16 +122,16 @@ func Remote(url string, opts Options) (*RemoteSet, error) {
 	if opts.Now == nil {
 		opts.Now = time.Now
 	}
-	return &RemoteSet{url: url, opts: opts, client: httpx.New(opts.Client, false)}, nil
+	return &RemoteSet{name: name, locate: locate, opts: opts, client: httpx.New(opts.Client, false)}, nil
 }
 
-// Format prints the URL, whatever the verb.
+// Format prints the name or URL, whatever the verb.
 func (s *RemoteSet) Format(f fmt.State, _ rune) {
 	if s == nil {
 		_, _ = io.WriteString(f, "<nil>")
 		return
 	}
-	_, _ = fmt.Fprintf(f, "RemoteSet(%q)", s.url)
+	_, _ = fmt.Fprintf(f, "RemoteSet(%q)", s.name)
 }
 
 // Keys returns the key with that ID or, if there is none, the keys without an ID; all keys if the ID is empty.
@@ -206,7 +217,7 @@ func (s *RemoteSet) await(ctx context.Context, kid string, now time.Time) ([]Key
 			if err := ctx.Err(); err != nil {
 				return nil, err
 			}
-			return nil, fmt.Errorf("jwks: %s: %w", s.url, errSlow)
+			return nil, fmt.Errorf("jwks: %s: %w", s.name, errSlow)
 		}
 		if own && f.panicked != nil {
 			panic(f.panicked) // once, in the call that began the fetch, as if it had run there
@@ -224,9 +235,9 @@ func (s *RemoteSet) await(ctx context.Context, kid string, now time.Time) ([]Key
 	s.mu.Unlock()
 	switch {
 	case err != nil:
-		return nil, fmt.Errorf("jwks: %s: %w", s.url, err)
+		return nil, fmt.Errorf("jwks: %s: %w", s.name, err)
 	case !snap.usable(s.opts.Now()) || closed:
-		return nil, fmt.Errorf("jwks: %s: the keys are not known, and it is not the time to fetch them", s.url)
+		return nil, fmt.Errorf("jwks: %s: the keys are not known, and it is not the time to fetch them", s.name)
 	}
 	return nil, nil // the provider was asked a moment ago, and does not publish the key
 }
@@ -278,7 +289,17 @@ func (s *RemoteSet) finish(f *flight, began time.Time, err error) {
 }
 
 func (s *RemoteSet) load(ctx context.Context) error {
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, s.url, http.NoBody)
+	s.mu.Lock()
+	anew := s.failed > 0
+	s.mu.Unlock()
+	url, err := s.locate(ctx, anew)
+	if err != nil {
+		return err
+	}
+	if _, err := httpx.CheckURL(url, s.opts.InsecureAllowPlaintext); err != nil {
+		return fmt.Errorf("the URL of the key set: %w", err)
+	}
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, url, http.NoBody)
 	if err != nil {
 		return err
 	}

@@ -516,6 +516,49 @@ func TestKeysWithoutAnIDServeAnyToken(t *testing.T) {
 	})
 }
 
+func TestPlaceIsFoundBeforeEachFetchAndAnewAfterAFailure(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		var calls []bool
+		place := func(_ context.Context, anew bool) (string, error) {
+			if calls = append(calls, anew); len(calls) == 1 {
+				return "", errors.New("nobody knows")
+			}
+			return providerURL, nil
+		}
+		p := &provider{answer: publishes("a")}
+		s, err := jwks.Located("somewhere", place, jwks.Options{Client: &http.Client{Transport: p}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		expect(t, s, "a", "error")
+		expectAsked(t, p, 0)
+		time.Sleep(10 * time.Second)
+		expect(t, s, "a", "a")
+		time.Sleep(10 * time.Second)
+		expect(t, s, "b", "none")
+		if got := fmt.Sprint(calls); got != "[false true false]" {
+			t.Errorf("told to look anew: %s", got)
+		}
+	})
+}
+
+func TestPlaceThatIsFoundIsCheckedLikeAnyOther(t *testing.T) {
+	t.Parallel()
+	for _, url := range []string{"http://idp.example.com/jwks", "file:///etc/passwd", "https://a:b@idp.example.com/jwks", "", "/jwks"} {
+		p := &provider{answer: publishes("a")}
+		s, err := jwks.Located("somewhere", func(context.Context, bool) (string, error) { return url, nil }, jwks.Options{Client: &http.Client{Transport: p}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		expect(t, s, "a", "error")
+		expectAsked(t, p, 0)
+	}
+	if _, err := jwks.Located("nowhere", nil, jwks.Options{}); err == nil {
+		t.Error("a nil function was taken")
+	}
+}
+
 func TestRemoteRefusesWhatCannotBeAsked(t *testing.T) {
 	t.Parallel()
 	for url, want := range map[string]string{
