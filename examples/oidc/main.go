@@ -42,12 +42,11 @@ func run(ctx context.Context, out io.Writer) error {
 		return err
 	}
 	defer stop() //nolint:errcheck // the program ends
-
 	staff, srv, err := newServer(idp.url)
 	if err != nil {
 		return err
 	}
-	defer staff.Close() //nolint:errcheck // the program ends
+	defer staff.Close()                                                      //nolint:errcheck // the program ends
 	listener, err := new(net.ListenConfig).Listen(ctx, "tcp", "127.0.0.1:0") // on loopback, tokens may be sent in plaintext
 	if err != nil {
 		return err
@@ -59,6 +58,7 @@ func run(ctx context.Context, out io.Writer) error {
 		return err
 	}
 	defer conn.Close() //nolint:errcheck // the program ends
+	health := healthpb.NewHealthClient(conn)
 
 	for _, step := range []struct {
 		what     string
@@ -82,8 +82,7 @@ func run(ctx context.Context, out io.Writer) error {
 		if err != nil {
 			return err
 		}
-		call := metadata.AppendToOutgoingContext(ctx, "authorization", "Bearer "+token)
-		answer, err := healthpb.NewHealthClient(conn).Check(call, &healthpb.HealthCheckRequest{})
+		answer, err := health.Check(metadata.AppendToOutgoingContext(ctx, "authorization", "Bearer "+token), nil)
 		fmt.Fprintf(out, "%-30s %-16v %v\n", step.what, status.Code(err), answer.GetStatus())
 	}
 	return nil
@@ -91,10 +90,8 @@ func run(ctx context.Context, out io.Writer) error {
 
 // newServer makes a server that trusts one issuer.
 func newServer(issuer string) (*oidc.Provider, *grpc.Server, error) {
-	staff, err := oidc.New(
-		jwt.Issuer{URL: issuer, Audiences: []string{audience}, Algorithms: []string{"ES256"}},
-		oidc.Options{Keys: jwks.Options{MinInterval: interval}},
-	)
+	trusted := jwt.Issuer{URL: issuer, Audiences: []string{audience}, Algorithms: []string{"ES256"}}
+	staff, err := oidc.New(trusted, oidc.Options{Keys: jwks.Options{MinInterval: interval}})
 	if err != nil {
 		return nil, nil, err
 	}
