@@ -31,6 +31,11 @@ func atLeast(limit float64) bound {
 	return bound{what: "at least " + ratio(limit), holds: func(number float64) bool { return number >= limit }}
 }
 
+// within bounds a time in nanoseconds.
+func within(limit time.Duration) bound {
+	return bound{what: "at most " + limit.String(), holds: func(number float64) bool { return number <= float64(limit) }}
+}
+
 func moreThan(limit float64) bound {
 	return bound{what: "more than " + ratio(limit), holds: func(number float64) bool { return number > limit }}
 }

@@ -6,9 +6,12 @@ import (
 	"bytes"
 	"fmt"
 	"io"
+	"os"
 	"runtime"
+	"strings"
 	"testing"
 	"text/tabwriter"
+	"time"
 )
 
 // figure is a line of the table.
@@ -64,6 +67,14 @@ func figures() []figure {
 		{"message on a stream without expiry, whole, allocations: ours / none", bound{}, objects(messages())},
 		{"message on a stream without expiry, whole: ours / none", bound{}, slower(messages())},
 
+		{"5,000 tokens with made-up key IDs in a second, 64 callers: good calls with / without them", atLeast(0.85), flooded(throughput)},
+		{"during them: the slowest bad call", within(50 * time.Millisecond), flooded(slowestBad)},
+		{"during them: requests to the provider beyond one in each minimum interval", counted(atMost(0), "none"), flooded(fetchesOver)},
+		{"during them: wrong answers", counted(atMost(0), "none"), flooded(wrongAnswers)},
+		{"during them: a new key is accepted / minimum interval", atMost(1.1), flooded(rotationSeen)},
+		{"interceptor alone, remembered token: provider down / up", atMost(1.1), slower(outage())},
+		{"interceptor alone, remembered tokens: of 100 issuers / of one", atMost(1.1), slower(issuers(100))},
+
 		{"interceptor alone, remembered password: bcrypt of cost 10 each time / ours", bound{}, faster(password((*world).bcryptCheck))},
 		{"interceptor alone, remembered password: argon2id as ours each time / ours", bound{}, faster(password((*world).argonCheck))},
 	}
@@ -80,7 +91,11 @@ func TestTable(t *testing.T) {
 	_, _ = fmt.Fprintf(&table, "%s %s/%s, %d processors\n%s\n", runtime.Version(), runtime.GOOS, runtime.GOARCH, runtime.GOMAXPROCS(0), legend)
 	lines := tabwriter.NewWriter(&table, 0, 0, 2, ' ', 0)
 	_, _ = fmt.Fprintln(lines, "figure\tours\tpeer\tratio\tbound\tholds")
+	only := os.Getenv("GRPCAUTH_FIGURE") // measures the figures with this in their names
 	for _, f := range figures() {
+		if !strings.Contains(f.name, only) {
+			continue
+		}
 		r := f.measure(w, e)
 		// What is slow thrice is slow; what is slow once may have had a neighbour.
 		for again := 0; again < 2 && e.strict && !f.bound.keeps(r.number); again++ {

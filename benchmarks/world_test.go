@@ -7,6 +7,7 @@ import (
 	"net"
 	"slices"
 	"strconv"
+	"sync"
 	"testing"
 	"time"
 
@@ -40,6 +41,9 @@ type provider struct {
 	keys   map[string]jwks.Key // by algorithm
 	tokens map[string]string   // by algorithm, one that everyone accepts
 	many   []string            // with HMAC, as others take a minute to sign
+
+	floodOnce sync.Once
+	flood     *flood
 }
 
 func newWorld(tb testing.TB) *world {
