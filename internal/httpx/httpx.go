@@ -71,6 +71,9 @@ func New(base *http.Client, keepAlive bool) *Client {
 		if len(via) > maxRedirects {
 			return errors.New("too many redirects")
 		}
+		if via[0].Method != http.MethodGet {
+			return errors.New("a redirect of what is not asked for by GET")
+		}
 		if !SameOrigin(req.URL, via[0].URL) {
 			return errors.New("a redirect to another origin")
 		}
