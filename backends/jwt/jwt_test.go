@@ -423,6 +423,23 @@ func TestTimeIsJudgedToTheSecond(t *testing.T) {
 	}
 }
 
+// An issuer whose clock is an hour off is found by the log: by how much it differs.
+func TestLogSaysByHowMuchClocksDiffer(t *testing.T) {
+	t.Parallel()
+	v := verifierOf(t, nil, "ES256")
+	for _, c := range []struct {
+		claims map[string]any
+		want   string
+	}{
+		{map[string]any{"iat": now.Add(time.Hour).Unix(), "exp": now.Add(2 * time.Hour).Unix()}, "not valid for another 1h0m0s by this clock"},
+		{map[string]any{"iat": now.Add(-time.Hour).Unix(), "exp": now.Add(-55 * time.Minute).Unix()}, "expired 55m0s ago"},
+	} {
+		if _, err := v.Verify(t.Context(), shared().Token("ES256", "alice", c.claims)); err == nil || !strings.Contains(err.Error(), c.want) {
+			t.Errorf("got %v, want %q", err, c.want)
+		}
+	}
+}
+
 func TestOnlyAuthenticTokensAreSaidToHaveExpired(t *testing.T) {
 	t.Parallel()
 	i := shared()

@@ -33,8 +33,8 @@ func (v *Verifier) VerifyProof(ctx context.Context, token string) (*grpcauth.Use
 		return nil, nil, invalid(err)
 	}
 	now := v.now()
-	if latest := now.Add(v.leeway); time.Unix(p.nbf, 0).After(latest) || time.Unix(p.iat, 0).After(latest) {
-		return nil, nil, bearer.Fleeting(invalid(errors.New("not valid yet")))
+	if from := time.Unix(max(p.nbf, p.iat), 0); from.After(now.Add(v.leeway)) {
+		return nil, nil, bearer.Fleeting(invalid(fmt.Errorf("not valid for another %v by this clock: if that is about as much for all tokens, a clock is wrong", from.Sub(now))))
 	}
 	key, err := iss.key(ctx, p)
 	if err != nil {
@@ -45,7 +45,7 @@ func (v *Verifier) VerifyProof(ctx context.Context, token string) (*grpcauth.Use
 	}
 	expiry := time.Unix(p.exp, 0).Add(v.leeway)
 	if !now.Before(expiry) {
-		return nil, nil, grpcauth.Errorf(grpcauth.CodeExpired, "the token expired at %v", expiry.UTC())
+		return nil, nil, grpcauth.Errorf(grpcauth.CodeExpired, "the token expired %v ago, at %v", now.Sub(expiry), expiry.UTC())
 	}
 	user, err := v.user(iss, p, expiry)
 	if err != nil {
