@@ -75,6 +75,10 @@ func figures() []figure {
 		{"interceptor alone, remembered token: provider down / up", atMost(1.1), slower(outage())},
 		{"interceptor alone, remembered tokens: of 100 issuers / of one", atMost(1.1), slower(issuers(100))},
 
+		{"interceptor alone, remembered opaque token: a request each time / ours", atLeast(100), faster(introspection())},
+		{"interceptor alone, remembered opaque token: requests", counted(atMost(0), "none"), introspected},
+		{"interceptor alone, remembered token and DPoP proof: ours / ES256 check alone", atMost(1.25), slower(possession())},
+
 		{"interceptor alone, remembered password: bcrypt of cost 10 each time / ours", bound{}, faster(password((*world).bcryptCheck))},
 		{"interceptor alone, remembered password: argon2id as ours each time / ours", bound{}, faster(password((*world).argonCheck))},
 	}
