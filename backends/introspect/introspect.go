@@ -38,8 +38,8 @@ type Options struct {
 	// ClientSecret proves it, by HTTP Basic (RFC 6749, section 2.3.1) or, if SecretInBody is set, in the request's body.
 	ClientSecret string
 	SecretInBody bool
-	// PrivateKey proves it by a signed assertion (private_key_jwt, RFC 7523, section 2.2): an RSA, P-256, P-384 or Ed25519 key, which signs by RS256, ES256,
-	// ES384 or EdDSA. KeyID is the kid of its header; Audience its aud, URL by default.
+	// PrivateKey proves it by a signed assertion (private_key_jwt, RFC 7523, section 2.2): an RSA, ECDSA or Ed25519 key, which signs by RS256, ES256,
+	// ES384, ES512 or EdDSA. KeyID is the kid of its header; Audience its aud, URL by default.
 	PrivateKey crypto.Signer
 	KeyID      string
 	Audience   string
