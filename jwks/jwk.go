@@ -69,22 +69,42 @@ type jwk struct {
 }
 
 func (j *jwk) member(name string, v strictjson.Value) error {
-	text := map[string]*string{"kty": &j.kty, "crv": &j.crv, "n": &j.n, "e": &j.e, "x": &j.x, "y": &j.y, "kid": &j.key.ID, "alg": &j.key.Algorithm, "use": &j.key.Use}
+	var field *string
 	switch name {
+	case "kty":
+		field = &j.kty
+	case "crv":
+		field = &j.crv
+	case "n":
+		field = &j.n
+	case "e":
+		field = &j.e
+	case "x":
+		field = &j.x
+	case "y":
+		field = &j.y
+	case "kid":
+		field = &j.key.ID
+	case "alg":
+		field = &j.key.Algorithm
+	case "use":
+		field = &j.key.Use
 	case "d", "p", "q", "dp", "dq", "qi", "oth", "k":
 		j.private = true
+		return nil
 	case "key_ops":
 		ops, ok := v.Strings()
 		if !ok {
 			return errors.New("key_ops is not an array of strings")
 		}
 		j.otherUse = j.otherUse || !slices.Contains(ops, "verify")
+		return nil
 	default:
-		if field, ok := text[name]; ok {
-			if *field, ok = v.String(); !ok {
-				return errors.New(name + " is not a string")
-			}
-		}
+		return nil
+	}
+	var ok bool
+	if *field, ok = v.String(); !ok {
+		return errors.New(name + " is not a string")
 	}
 	return nil
 }

@@ -11,7 +11,9 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"math"
+	"strings"
 	"sync"
 	"time"
 
@@ -58,19 +60,24 @@ type Options struct {
 	MaxRefused int
 	// RefuseFor is how long a refused token is remembered; 10 seconds by default.
 	RefuseFor time.Duration
+	// RequireBinding refuses tokens that are bound neither to a certificate (RFC 8705) nor to a DPoP key. Those that are bound are always checked.
+	RequireBinding bool
+	// DPoP takes tokens that are bound to a key of their callers; by default they are refused, since nothing else can prove that.
+	DPoP *DPoP
 	// Now replaces time.Now.
 	Now func() time.Time
 }
 
 // Backend is a [grpcauth.Backend] for bearer tokens. It is safe for concurrent use.
 type Backend struct {
-	verifier Verifier
-	opts     Options
-	schemes  []grpcauth.Scheme
-	keyer    *remember.Keyer
-	accepted *remember.Cache[*verdict]
-	refused  *remember.Cache[error]
-	flight   *remember.Flight[*verdict]
+	verifier   Verifier
+	opts       Options
+	schemes    []grpcauth.Scheme
+	possession *possession // nil: no DPoP
+	keyer      *remember.Keyer
+	accepted   *remember.Cache[*verdict]
+	refused    *remember.Cache[error]
+	flight     *remember.Flight[*verdict]
 
 	mu         sync.RWMutex // guards generation, and is held while an acceptance of that generation is remembered
 	generation uint64       // changes with each Invalidate, so that a judgement under way counts for nothing after it
@@ -112,8 +119,23 @@ func New(verifier Verifier, opts Options) (*Backend, error) {
 	if opts.Realm != "" {
 		scheme.Params = map[string]string{"realm": opts.Realm}
 	}
+	schemes := []grpcauth.Scheme{scheme}
+	var proofs *possession
+	if opts.DPoP != nil {
+		var err error
+		if proofs, err = newPossession(*opts.DPoP, opts.Now); err != nil {
+			return nil, fmt.Errorf("bearer: Options.%w", err)
+		}
+		scheme.AuthScheme, scheme.Params = dpopScheme, maps.Clone(scheme.Params)
+		if scheme.Params == nil {
+			scheme.Params = map[string]string{}
+		}
+		scheme.Params["algs"] = strings.Join(proofs.Algorithms, " ")
+		schemes = append(schemes, scheme)
+		opts.DPoP = nil // it holds a secret
+	}
 	return &Backend{
-		verifier: verifier, opts: opts, schemes: []grpcauth.Scheme{scheme}, keyer: remember.NewKeyer(),
+		verifier: verifier, opts: opts, schemes: schemes, possession: proofs, keyer: remember.NewKeyer(),
 		accepted: remember.New[*verdict](opts.MaxRemembered), refused: remember.New[error](opts.MaxRefused),
 		flight: remember.NewFlight[*verdict](func(err error) bool { return !errors.As(err, new(*abandoned)) }),
 	}, nil
@@ -142,7 +164,7 @@ func (b *Backend) Schemes() []grpcauth.Scheme { return b.schemes }
 //
 // On a recheck of a stream the token is judged anew.
 func (b *Backend) Authenticate(ctx context.Context, req *grpcauth.Request) (*grpcauth.User, error) {
-	token, err := req.Authorization("Bearer")
+	scheme, token, err := b.credential(req)
 	if err != nil {
 		return nil, err
 	}
@@ -160,10 +182,21 @@ func (b *Backend) Authenticate(ctx context.Context, req *grpcauth.Request) (*grp
 	case err != nil:
 		return nil, err
 	}
-	if err := checkBinding(req, v.user.Binding); err != nil {
+	if err := b.checkBinding(ctx, req, scheme, token, v.user.Binding); err != nil {
 		return nil, err
 	}
 	return req.Own(v.user), nil
+}
+
+// credential takes the token off the call, under either scheme.
+func (b *Backend) credential(req *grpcauth.Request) (scheme, token string, err error) {
+	for i := range b.schemes {
+		scheme = b.schemes[i].AuthScheme
+		if token, err = req.Authorization(scheme); !errors.Is(err, grpcauth.ErrNoCredentials) {
+			break
+		}
+	}
+	return scheme, token, err
 }
 
 // look judges a token that is not remembered; concurrent callers with the same one share the judgement, unless it began before an Invalidate that

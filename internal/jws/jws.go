@@ -15,7 +15,6 @@ import (
 	"encoding/base64"
 	"encoding/json"
 	"errors"
-	"fmt"
 	"math/big"
 )
 
@@ -41,14 +40,14 @@ func Algorithm(public crypto.PublicKey) (string, error) {
 func JWK(public crypto.PublicKey) string {
 	switch public := public.(type) {
 	case *rsa.PublicKey:
-		return fmt.Sprintf(`{"e":%q,"kty":"RSA","n":%q}`, encode(big.NewInt(int64(public.E)).Bytes()), encode(public.N.Bytes()))
+		return `{"e":"` + encode(big.NewInt(int64(public.E)).Bytes()) + `","kty":"RSA","n":"` + encode(public.N.Bytes()) + `"}`
 	case *ecdsa.PublicKey:
 		if point, err := public.Bytes(); err == nil {
 			half := 1 + len(point)/2
-			return fmt.Sprintf(`{"crv":%q,"kty":"EC","x":%q,"y":%q}`, public.Params().Name, encode(point[1:half]), encode(point[half:]))
+			return `{"crv":"` + public.Params().Name + `","kty":"EC","x":"` + encode(point[1:half]) + `","y":"` + encode(point[half:]) + `"}`
 		}
 	case ed25519.PublicKey:
-		return fmt.Sprintf(`{"crv":"Ed25519","kty":"OKP","x":%q}`, encode(public))
+		return `{"crv":"Ed25519","kty":"OKP","x":"` + encode(public) + `"}`
 	}
 	return ""
 }
