@@ -118,7 +118,6 @@ func (c *Credentials) GetRequestMetadata(ctx context.Context, uri ...string) (ma
 	return map[string]string{c.key: value}, nil
 }
 
-
 // Format keeps the credential out of texts.
 func (*Credentials) Format(f fmt.State, _ rune) { _, _ = io.WriteString(f, "clientauth.Credentials") }
 

@@ -87,7 +87,7 @@ func (s *site) prepare(ctx context.Context, address string, bound net.Addr, opts
 	}
 	users := accounts{alice: basic.Account{User: &grpcauth.User{ID: alice, Name: "Alice"}, PasswordHash: hash}}
 
-	s.server, err = newServer(certificate, keys, users, opts...) //nolint:contextcheck // the contexts of calls are their own
+	s.server, err = newServer(certificate, keys, users, opts...)
 	return err
 }
 
