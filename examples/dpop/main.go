@@ -59,7 +59,6 @@ func run(ctx context.Context, out io.Writer) error {
 		_, err := client.Check(ctx, &healthpb.HealthCheckRequest{}, opts...)
 		fmt.Fprintf(out, "%-36s %v\n", what, status.Code(err))
 	}
-
 	// Alice has a key, and a token that is bound to it. Her credentials make a proof for each call.
 	var token string
 	source := clientauth.SourceFunc(func(context.Context) (clientauth.Token, error) { return clientauth.Token{Value: token}, nil })
