@@ -26,12 +26,18 @@ import (
 	"github.com/grpcauth/grpcauth/jwks"
 )
 
-// opaque is an authorization server on loopback, over TLS as it has to be, that calls every token active.
+// opaque is an authorization server on loopback, over TLS as it has to be, that does no more than RFC 7662 demands: it knows its client, reads
+// the form, and calls every token active.
 func (w *world) opaque(opts bearer.Options) (o op, asked *atomic.Int64) {
 	w.Helper()
 	asked = &atomic.Int64{}
-	idp := httptest.NewTLSServer(http.HandlerFunc(func(rw http.ResponseWriter, _ *http.Request) {
+	idp := httptest.NewTLSServer(http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
 		asked.Add(1)
+		if id, password, _ := r.BasicAuth(); id != "orders-service" || password != "from+a+vault" || r.PostFormValue("token") == "" {
+			rw.WriteHeader(http.StatusUnauthorized)
+			return
+		}
+		rw.Header().Set("Content-Type", "application/json")
 		_, _ = fmt.Fprintf(rw, `{"active":true,"sub":%q,"aud":%q,"scope":"orders.read orders.write","client_id":"web"}`, userName, audience)
 	}))
 	w.Cleanup(idp.Close)
