@@ -220,6 +220,24 @@ func TestNonceIsTriedOnce(t *testing.T) {
 	}
 }
 
+func TestNonceThatWasRefusedIsNotTriedAgain(t *testing.T) {
+	t.Parallel()
+	n := 0
+	h := &heard{answer: func(ctx context.Context, _ metadata.MD) error {
+		n++
+		if err := grpc.SetHeader(ctx, metadata.Pairs("www-authenticate", `DPoP error="use_dpop_nonce"`, "dpop-nonce", "n")); err != nil {
+			return err
+		}
+		return status.Error(codes.Unauthenticated, "no")
+	}}
+	conn := dial(t, h, withDPoP(possess(t, newKey(t), fixed("abc"), clientauth.Options{}))...)
+	for i, want := range []int{2, 3} {
+		if err := call(t.Context(), conn); status.Code(err) != codes.Unauthenticated || n != want {
+			t.Errorf("call %d: got %v after %d calls, want %d", i+1, err, n, want)
+		}
+	}
+}
+
 func TestBoundTokensAreRefreshedToo(t *testing.T) {
 	t.Parallel()
 	f := &fetcher{fetch: func(_ context.Context, n int64) (clientauth.Token, error) {

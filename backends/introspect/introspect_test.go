@@ -528,6 +528,36 @@ func TestConcurrentCallersShareARequest(t *testing.T) {
 	})
 }
 
+func TestCallersThatShareARequestGetUsersOfTheirOwn(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		release := make(chan struct{})
+		s := &server{answer: func(req *http.Request, form url.Values) (*http.Response, error) {
+			<-release
+			return knows("a", nil)(req, form)
+		}}
+		v, err := introspect.NewVerifier(introspect.Options{
+			URL: endpoint, ClientID: "orders-service", ClientSecret: secret, Audiences: []string{"orders"},
+			Client: &http.Client{Transport: s}, Now: func() time.Time { return start },
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		var all sync.WaitGroup
+		var users [2]*grpcauth.User
+		for i := range users {
+			all.Go(func() { users[i], _ = v.Verify(t.Context(), "a") })
+		}
+		synctest.Wait()
+		close(release)
+		all.Wait()
+		expectAsked(t, s, 1)
+		if users[0] == nil || users[0] == users[1] {
+			t.Errorf("got the users %p and %p, want two", users[0], users[1])
+		}
+	})
+}
+
 func TestCallerThatGivesUpFailsNobodyElse(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
