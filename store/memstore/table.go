@@ -1,0 +1,211 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package memstore
+
+import (
+	"container/heap"
+	"hash/maphash"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/grpcauth/grpcauth/store"
+)
+
+const (
+	shards = 64
+	// slack is how long what has expired is kept while there is room: a clock that is an hour fast for a moment must not make what was denied
+	// for good forgotten.
+	slack = int64(time.Hour / time.Millisecond)
+)
+
+// entry is a record or a counter.
+type entry struct {
+	key, owner string
+	value      []byte
+	expiry     int64  // in milliseconds, or never
+	number     int64  // the version of a record, the sum of a counter
+	place      int    // in its shard's heap
+	prev, next *entry // of the same owner; guarded by the owners' lock
+}
+
+func (e *entry) expired(now int64) bool { return e.expiry <= now }
+
+func (e *entry) record() store.Record {
+	rec := store.Record{Key: e.key, Owner: e.owner, Value: append([]byte(nil), e.value...), Version: e.number}
+	if e.expiry != never {
+		rec.Expiry = time.UnixMilli(e.expiry)
+	}
+	return rec
+}
+
+// table is a bounded set of entries, in shards by their keys and, to list them, by their owners.
+type table struct {
+	seed   maphash.Seed
+	most   int64
+	count  atomic.Int64
+	shards [shards]shard
+	owners [shards]owners
+}
+
+// shard has the entries of some keys. Its lock is taken before that of owners, never after.
+type shard struct {
+	t        *table
+	mu       sync.Mutex
+	byKey    map[string]*entry // guarded by mu, like byExpiry
+	byExpiry expiries
+}
+
+type owners struct {
+	mu    sync.Mutex
+	first map[string]*entry // guarded by mu
+}
+
+func newTable(most int) *table {
+	t := &table{seed: maphash.MakeSeed(), most: int64(most)}
+	for i := range shards {
+		t.shards[i].t, t.shards[i].byKey, t.owners[i].first = t, map[string]*entry{}, map[string]*entry{}
+	}
+	return t
+}
+
+func (t *table) shard(key string) *shard { return &t.shards[maphash.String(t.seed, key)%shards] }
+
+func (t *table) ownersOf(owner string) *owners {
+	return &t.owners[maphash.String(t.seed, owner)%shards]
+}
+
+// owned returns the keys of an owner's entries.
+func (t *table) owned(owner string) (keys []string) {
+	o := t.ownersOf(owner)
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	for e := o.first[owner]; e != nil; e = e.next {
+		keys = append(keys, e.key)
+	}
+	return keys
+}
+
+// create adds an entry, or returns nil if there is no room. The shard's lock is held.
+func (s *shard) create(key, owner string, expiry, now int64) *entry {
+	s.sweep(now-slack, 2) // more than one, so that what has expired becomes less
+	if s.t.count.Add(1) > s.t.most {
+		s.sweep(now, 2)
+		if s.t.count.Load() > s.t.most && !s.t.sweepOthers(s, now) {
+			s.t.count.Add(-1)
+			return nil
+		}
+	}
+	e := &entry{key: strings.Clone(key), owner: strings.Clone(owner), expiry: expiry}
+	s.byKey[e.key] = e
+	heap.Push(&s.byExpiry, e)
+	s.t.link(e)
+	return e
+}
+
+// sweepOthers looks for something in other shards that has expired. A shard that is busy is passed over: waiting for it could be for ever, since who has
+// its lock may be waiting for ours.
+func (t *table) sweepOthers(own *shard, now int64) (room bool) {
+	for i := range t.shards {
+		s := &t.shards[i]
+		if s == own || !s.mu.TryLock() {
+			continue
+		}
+		s.sweep(now, 16)
+		s.mu.Unlock()
+		if t.count.Load() <= t.most {
+			return true
+		}
+	}
+	return false
+}
+
+// change gives an entry another owner or end. The shard's lock is held.
+func (s *shard) change(e *entry, owner string, expiry int64) {
+	if e.owner != owner {
+		s.t.unlink(e)
+		e.owner = strings.Clone(owner)
+		s.t.link(e)
+	}
+	if e.expiry != expiry {
+		e.expiry = expiry
+		heap.Fix(&s.byExpiry, e.place)
+	}
+}
+
+// remove forgets an entry. The shard's lock is held.
+func (s *shard) remove(e *entry) {
+	delete(s.byKey, e.key)
+	heap.Remove(&s.byExpiry, e.place)
+	s.t.unlink(e)
+	s.t.count.Add(-1)
+}
+
+// sweep forgets up to n entries that have expired by a time. The shard's lock is held.
+func (s *shard) sweep(now int64, n int) {
+	for ; n > 0 && len(s.byExpiry) > 0 && s.byExpiry[0].expired(now); n-- {
+		s.remove(s.byExpiry[0])
+	}
+}
+
+func (t *table) link(e *entry) {
+	if e.owner == "" {
+		return
+	}
+	o := t.ownersOf(e.owner)
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if e.next = o.first[e.owner]; e.next != nil {
+		e.next.prev = e
+	}
+	o.first[e.owner] = e
+}
+
+func (t *table) unlink(e *entry) {
+	if e.owner == "" {
+		return
+	}
+	o := t.ownersOf(e.owner)
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	switch {
+	case e.prev != nil:
+		e.prev.next = e.next
+	case e.next != nil:
+		o.first[e.owner] = e.next
+	default:
+		delete(o.first, e.owner)
+	}
+	if e.next != nil {
+		e.next.prev = e.prev
+	}
+	e.prev, e.next = nil, nil
+}
+
+// expiries is a heap: what ends first is first.
+type expiries []*entry //nolint:recvcheck // package heap wants it so
+
+func (h expiries) Len() int           { return len(h) }
+func (h expiries) Less(i, j int) bool { return h[i].expiry < h[j].expiry }
+
+func (h expiries) Swap(i, j int) {
+	h[i], h[j] = h[j], h[i]
+	h[i].place, h[j].place = i, j
+}
+
+// Push is called by package heap.
+func (h *expiries) Push(x any) {
+	e := x.(*entry) //nolint:errcheck,forcetypeassert // nothing else is pushed
+	e.place = len(*h)
+	*h = append(*h, e)
+}
+
+// Pop is called by package heap.
+func (h *expiries) Pop() any {
+	last := len(*h) - 1
+	e := (*h)[last]
+	(*h)[last] = nil
+	*h = (*h)[:last]
+	return e
+}
