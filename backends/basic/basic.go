@@ -49,9 +49,10 @@ type Options struct {
 	Hasher *password.Hasher
 	// Canonical maps the ways to write a user name to one, which is then looked up. An error refuses the name.
 	Canonical func(username string) (string, error)
-	// StoreHash is given a better hash of a right password whose stored hash is weaker than the Hasher's own. Its error does not fail the call;
-	// it is called again when the hash of that password is next computed.
-	StoreHash func(ctx context.Context, username, hash string) error
+	// StoreHash is given a better hash of a right password whose stored hash is weaker than the Hasher's own. It replaces the old hash if that is still
+	// the stored one: otherwise a password that was changed meanwhile would come back. Its error does not fail the call; it is called again when the
+	// hash of that password is next computed.
+	StoreHash func(ctx context.Context, username, old, hash string) error
 	// Realm is the realm of the challenge; the server's error domain by default.
 	Realm string
 	// MaxRemembered is how many right passwords are remembered; 10,000 by default, none if negative. Each takes about 200 bytes.

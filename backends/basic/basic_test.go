@@ -314,7 +314,7 @@ func TestHasherIsMadeWhereNoneIsGiven(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	b := newBackend(t, basic.Options{Lookup: newUsers(t, h, "alice").byName, StoreHash: func(context.Context, string, string) error {
+	b := newBackend(t, basic.Options{Lookup: newUsers(t, h, "alice").byName, StoreHash: func(context.Context, string, string, string) error {
 		t.Error("the hash is weaker than that of the default hasher")
 		return nil
 	}})

@@ -229,7 +229,7 @@ func TestHookThatPanicsIsInternalForAll(t *testing.T) {
 		}
 		u := &users{accounts: map[string]basic.Account{"alice": {User: &grpcauth.User{ID: "alice"}, PasswordHash: string(weak)}}}
 		gate := make(chan struct{})
-		auth := grpcauth.New(newBackend(t, basic.Options{Lookup: u.byName, Hasher: h, MaxRemembered: -1, StoreHash: func(context.Context, string, string) error {
+		auth := grpcauth.New(newBackend(t, basic.Options{Lookup: u.byName, Hasher: h, MaxRemembered: -1, StoreHash: func(context.Context, string, string, string) error {
 			<-gate
 			panic("canary")
 		}}))

@@ -83,6 +83,6 @@ func (b *Backend) rehash(ctx context.Context, name, hash, pass string) {
 		return
 	}
 	if better, err := b.opts.Hasher.Hash(ctx, pass); err == nil {
-		_ = b.opts.StoreHash(ctx, name, better)
+		_ = b.opts.StoreHash(ctx, name, hash, better)
 	}
 }

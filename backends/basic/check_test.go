@@ -271,7 +271,10 @@ func TestWeakHashIsReplacedAtLogin(t *testing.T) {
 	u := &users{accounts: map[string]basic.Account{"alice": {User: &grpcauth.User{ID: "alice"}, PasswordHash: string(weak)}}}
 	var stored []string
 	failure := errors.New("read-only")
-	b := newBackend(t, basic.Options{Lookup: u.byName, Hasher: h, MaxRemembered: -1, StoreHash: func(_ context.Context, name, hash string) error {
+	b := newBackend(t, basic.Options{Lookup: u.byName, Hasher: h, MaxRemembered: -1, StoreHash: func(_ context.Context, name, old, hash string) error {
+		if old != string(weak) {
+			t.Errorf("the hash to replace is %q, want the one that was looked up", old)
+		}
 		stored = append(stored, hash)
 		if failure == nil {
 			u.change(name, func(a *basic.Account) { a.PasswordHash = hash })
@@ -322,7 +325,7 @@ func TestWeakHashIsReplacedOnceByManyAtOnce(t *testing.T) {
 		Lookup: func(context.Context, string) (basic.Account, error) { // the store is slow to show the new hash
 			return basic.Account{User: &grpcauth.User{ID: "alice"}, PasswordHash: string(weak)}, nil
 		},
-		StoreHash: func(context.Context, string, string) error { stored.Add(1); return nil },
+		StoreHash: func(context.Context, string, string, string) error { stored.Add(1); return nil },
 	})
 	computed(t, h, 2, func() {
 		ctx := &outrun{Context: t.Context(), by: func() {
@@ -357,7 +360,7 @@ func TestStrongerHashIsNotReplaced(t *testing.T) {
 	}
 	u := newUsers(t, strong, "alice")
 	u.accounts["bob"] = basic.Account{User: &grpcauth.User{ID: "bob"}, PasswordHash: hashOf(t, other, "bob!")}
-	b := newBackend(t, basic.Options{Lookup: u.byName, Hasher: h, StoreHash: func(context.Context, string, string) error {
+	b := newBackend(t, basic.Options{Lookup: u.byName, Hasher: h, StoreHash: func(context.Context, string, string, string) error {
 		t.Error("the hash was replaced by a weaker one")
 		return nil
 	}})
