@@ -108,6 +108,28 @@ func TestRememberedVerdictCountsOnlyWhileItsProofHolds(t *testing.T) {
 	expectAsked(t, p.judge, 3)
 }
 
+// Who joins a judgement may have come after news that it could not take into account.
+func TestSharedJudgementCountsOnlyWhileItsProofHolds(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		release := make(chan struct{})
+		p := &prover{judge: anybody()}
+		p.verify = func(_ context.Context, token string) (*grpcauth.User, error) {
+			<-release
+			return &grpcauth.User{ID: token}, nil
+		}
+		b := newBackend(t, p, bearer.Options{})
+		go expect(t, b, "a", "a")
+		synctest.Wait()
+		go expect(t, b, "a", refused)
+		synctest.Wait()
+		p.gone, p.verify = errors.New("revoked"), only().Verify
+		close(release)
+		synctest.Wait()
+		expectAsked(t, p.judge, 2)
+	})
+}
+
 func TestProofThatCannotBeAskedIsNoAcceptance(t *testing.T) {
 	t.Parallel()
 	p := &prover{judge: anybody()}

@@ -28,6 +28,8 @@ type Options struct {
 	Issuers []Issuer
 	// Leeway is how far the clocks of issuers may be off, at most [MaxLeeway]; none by default. It also lengthens each token's life.
 	Leeway time.Duration
+	// Denylist stops tokens that have not expired; none by default. It is asked on every call, also if the verdict on the token is remembered.
+	Denylist Denylist
 	// Now replaces time.Now.
 	Now func() time.Time
 	// Bearer is how tokens are read and remembered. Its Name is "jwt" by default; its Now is the one above.
@@ -60,6 +62,13 @@ type Issuer struct {
 	Map func(*grpcauth.User) error
 }
 
+// Denylist knows tokens that were revoked before they expired; a Denylist of package token is one. It is safe for concurrent use.
+type Denylist interface {
+	// Revoked reports whether a token is revoked, by its iss, sub, jti and iat claims. The last two are empty and zero in tokens without them. An
+	// error means that it could not be asked: the call is refused as undecided.
+	Revoked(ctx context.Context, issuer, subject, id string, issuedAt time.Time) (bool, error)
+}
+
 // New returns a backend for the tokens of all issuers. An error names the option that is wrong and says what to write.
 func New(opts Options) (*bearer.Backend, error) {
 	v, err := NewVerifier(opts)
@@ -77,6 +86,7 @@ func New(opts Options) (*bearer.Backend, error) {
 type Verifier struct {
 	issuers map[string]*issuer
 	leeway  time.Duration
+	denied  Denylist // nil: none
 	now     func() time.Time
 	max     int
 	claims  []string // names of the claims that some issuer maps
@@ -92,7 +102,7 @@ type issuer struct {
 
 // NewVerifier returns a verifier without a memory, for tokens that do not come with calls.
 func NewVerifier(opts Options) (*Verifier, error) {
-	v := &Verifier{issuers: map[string]*issuer{}, leeway: opts.Leeway, now: opts.Now, max: opts.Bearer.MaxTokenBytes}
+	v := &Verifier{issuers: map[string]*issuer{}, leeway: opts.Leeway, denied: opts.Denylist, now: opts.Now, max: opts.Bearer.MaxTokenBytes}
 	if v.now == nil {
 		v.now = time.Now
 	}

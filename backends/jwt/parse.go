@@ -25,6 +25,7 @@ type parsed struct {
 	typ          string
 	raw          []byte // the claims
 	iss, sub     string
+	jti          string
 	audience     strictjson.Value
 	exp          int64
 	nbf, iat     int64 // zero if absent
@@ -33,7 +34,6 @@ type parsed struct {
 	binding      grpcauth.Binding
 	hasExp       bool
 	hasClientID  bool
-	hasJTI       bool
 	mapped       []strictjson.Value // by Verifier.claims
 	mappedExists []bool
 }
@@ -138,8 +138,7 @@ func (p *parsed) claim(mapped []string, name string, value strictjson.Value) (er
 		_, err = text(name, value, 1024)
 		p.hasClientID = true
 	case "jti":
-		_, err = text(name, value, 1024)
-		p.hasJTI = true
+		p.jti, err = text(name, value, 1024)
 	}
 	return err
 }

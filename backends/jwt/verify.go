@@ -14,12 +14,13 @@ import (
 	"github.com/grpcauth/grpcauth/backends/bearer"
 	"github.com/grpcauth/grpcauth/internal/strictjson"
 	"github.com/grpcauth/grpcauth/jwks"
+	"github.com/grpcauth/grpcauth/store"
 )
 
 // VerifyProof judges a token and says which key proved it.
 //
-// It refuses with [grpcauth.CodeExpired] an authentic token whose time is over, and with [grpcauth.CodeInvalid] everything else. Other
-// errors are those of the issuer's key set, which could not be asked.
+// It refuses with [grpcauth.CodeExpired] an authentic token whose time is over, with [grpcauth.CodeRevoked] one that was taken back, and with
+// [grpcauth.CodeInvalid] everything else. Other errors are those of the issuer's key set and of the denylist, which could not be asked.
 func (v *Verifier) VerifyProof(ctx context.Context, token string) (*grpcauth.User, bearer.Proof, error) {
 	p, err := v.parse(token)
 	if err != nil {
@@ -51,10 +52,21 @@ func (v *Verifier) VerifyProof(ctx context.Context, token string) (*grpcauth.Use
 	if err != nil {
 		return nil, nil, err
 	}
-	if iss.static {
-		return user, nil, nil
+	var rests bearer.Proof
+	if !iss.static {
+		rests = &proof{iss.Keys, p.kid, key}
 	}
-	return user, &proof{iss.Keys, p.kid, key}, nil
+	if v.denied == nil {
+		return user, rests, nil
+	}
+	listed := &listing{v.denied, rests, p.iss, p.sub, p.jti, time.Time{}}
+	if p.iat != 0 {
+		listed.issuedAt = time.Unix(p.iat, 0)
+	}
+	if err := listed.check(ctx); err != nil {
+		return nil, nil, err
+	}
+	return user, listed, nil
 }
 
 func invalid(cause error) *grpcauth.AuthenticationError {
@@ -72,7 +84,7 @@ func (iss *issuer) check(p *parsed) error {
 		return errors.New("no sub")
 	case !p.hasExp:
 		return errors.New("no exp")
-	case iss.AccessTokenProfile && (!p.hasClientID || !p.hasJTI || p.iat == 0):
+	case iss.AccessTokenProfile && (!p.hasClientID || p.jti == "" || p.iat == 0):
 		return errors.New("no client_id, jti or iat")
 	case !iss.isAudience(p.audience):
 		return errors.New("the audience is another one")
@@ -224,4 +236,35 @@ func (p *proof) Holds(ctx context.Context) error {
 		return errKeyGone
 	}
 	return nil
+}
+
+// listing is a token that a denylist may get at any time, and what else the verdict on it rests on.
+type listing struct {
+	denied          Denylist
+	rests           bearer.Proof // nil: nothing
+	issuer, subject string
+	id              string
+	issuedAt        time.Time
+}
+
+func (l *listing) check(ctx context.Context) error {
+	revoked, err := l.denied.Revoked(ctx, l.issuer, l.subject, l.id, l.issuedAt)
+	switch {
+	case err != nil && (errors.Is(err, store.ErrSwapped) || grpcauth.CodeOf(err) == grpcauth.CodeMissing): // the token was found, whatever the error says
+		return grpcauth.Errorf(grpcauth.CodeInternal, "the denylist: %w", err)
+	case err != nil:
+		return fmt.Errorf("the denylist: %w", err)
+	case revoked:
+		return grpcauth.Errorf(grpcauth.CodeRevoked, "the token was revoked")
+	}
+	return nil
+}
+
+func (l *listing) Holds(ctx context.Context) error {
+	if l.rests != nil {
+		if err := l.rests.Holds(ctx); err != nil {
+			return err
+		}
+	}
+	return l.check(ctx)
 }
