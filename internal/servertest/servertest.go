@@ -74,7 +74,7 @@ type Server struct {
 	exited  chan struct{} // closed when it has ended
 }
 
-// StartRedis starts a Redis server that keeps nothing on disk but what it appends to its file, so that it survives a restart.
+// StartRedis starts a Redis server that has written down what it has answered, so that it survives a restart.
 func StartRedis() (*Server, error) {
 	program, err := find("redis-server", "redis-server")
 	if err != nil {
@@ -83,7 +83,7 @@ func StartRedis() (*Server, error) {
 	return start(func(s *Server, port string) error {
 		s.URL = "redis://" + s.Addr
 		s.command = func() *exec.Cmd {
-			return run(program, "--port", port, "--bind", "127.0.0.1", "--dir", s.dir, "--save", "", "--appendonly", "yes")
+			return run(program, "--port", port, "--bind", "127.0.0.1", "--dir", s.dir, "--save", "", "--appendonly", "yes", "--appendfsync", "always")
 		}
 		return nil
 	})
@@ -149,7 +149,17 @@ func find(program, debian string) (string, error) {
 	return path, nil
 }
 
+// start tries a few ports: somebody else may take one before the server does.
 func start(prepare func(s *Server, port string) error) (s *Server, err error) {
+	for range 3 {
+		if s, err = startOnce(prepare); err == nil {
+			return s, nil
+		}
+	}
+	return nil, err
+}
+
+func startOnce(prepare func(s *Server, port string) error) (s *Server, err error) {
 	s = &Server{}
 	if s.dir, err = os.MkdirTemp("", "servertest-"); err != nil {
 		return nil, err
