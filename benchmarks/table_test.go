@@ -79,6 +79,15 @@ func figures() []figure {
 		{"interceptor alone, remembered opaque token: requests", counted(atMost(0), "none"), introspected},
 		{"interceptor alone, remembered token and DPoP proof: ours / ES256 check alone", atMost(1.25), slower(possession())},
 
+		{"interceptor alone, session in memory: what it adds to a backend that lets everybody in", within(2 * time.Microsecond), adds(inMemory())},
+		{"memory of a session, beyond its value", counted(atMost(600), "at most 600 B"), sessionMemory},
+		{"interceptor alone, sessions in memory: many (1,000,000) / few (1,000)", atMost(1.5), func(w *world, e effort) reading { return slower(manySessions(10*e.tokens, 1_000))(w, e) }},
+		{"interceptor alone, session in Redis: ours / one GET", atMost(1.15), slower(inRedis())},
+		{"interceptor alone, session in Redis: round trips", counted(atMost(1), "one"), redisTrips},
+		{"interceptor alone, session in SQLite: ours / one prepared SELECT", atMost(1.25), slower(inSQL(sqlite))},
+		{"interceptor alone, session in PostgreSQL: ours / one prepared SELECT", atMost(1.25), slower(inSQL(postgres))},
+		{"refusing an API key: of an unknown ID / with a wrong secret", bound{"0.91 to 1.10", func(r float64) bool { return r >= 1/1.1 && r <= 1.1 }, false}, slower(strangers())},
+
 		{"interceptor alone, remembered password: bcrypt of cost 10 each time / ours", bound{}, faster(password((*world).bcryptCheck))},
 		{"interceptor alone, remembered password: argon2id as ours each time / ours", bound{}, faster(password((*world).argonCheck))},
 	}

@@ -44,11 +44,14 @@ type provider struct {
 
 	floodOnce sync.Once
 	flood     *flood
+
+	tb        testing.TB // at whose end the databases are stopped
+	databases databases
 }
 
 func newWorld(tb testing.TB) *world {
 	tb.Helper()
-	p := &provider{issuer: grpcauthtest.NewIssuer(tb, issuerURL, audience), keys: map[string]jwks.Key{}, tokens: map[string]string{}}
+	p := &provider{tb: tb, issuer: grpcauthtest.NewIssuer(tb, issuerURL, audience), keys: map[string]jwks.Key{}, tokens: map[string]string{}}
 	for _, alg := range []string{"RS256", "ES256", "HS256"} {
 		p.tokens[alg] = p.token(alg, 0)
 		kid := p.issuer.KeyID(alg)

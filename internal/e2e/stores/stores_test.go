@@ -4,7 +4,6 @@
 package stores_test
 
 import (
-	"context"
 	"database/sql"
 	"fmt"
 	"path/filepath"
@@ -85,7 +84,7 @@ func sqliteDSN(path string) string {
 
 func openSQL(t *testing.T, db *sql.DB, dialect sqlstore.Dialect, table string, now func() time.Time) *sqlstore.Store {
 	t.Helper()
-	s, err := sqlstore.New(context.Background(), sqlstore.Options{DB: db, Dialect: dialect, Table: table, Now: now})
+	s, err := sqlstore.New(t.Context(), sqlstore.Options{DB: db, Dialect: dialect, Table: table, Now: now})
 	if err != nil {
 		t.Fatal(err)
 	}
