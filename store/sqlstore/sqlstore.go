@@ -259,13 +259,16 @@ func millis(t time.Time) int64 {
 	return t.UnixMilli()
 }
 
-// failed says what went wrong. A context that has ended is the reason for whatever came after.
+// failed says what went wrong. A context that has ended is the reason for whatever came after; drivers may notice its deadline before it does.
 func failed(ctx context.Context, err error) error {
+	deadline, ok := ctx.Deadline()
 	switch {
 	case err == nil:
 		return nil
 	case ctx.Err() != nil:
-		return fmt.Errorf("sqlstore: %w", ctx.Err())
+		err = ctx.Err()
+	case ok && !time.Now().Before(deadline):
+		err = context.DeadlineExceeded
 	}
 	return fmt.Errorf("sqlstore: %w", err)
 }
