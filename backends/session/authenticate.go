@@ -36,7 +36,7 @@ func (b *Backend) Authenticate(ctx context.Context, req *grpcauth.Request) (*grp
 		return nil, err
 	}
 	l := b.lookup(id)
-	r, err := l.find(ctx, req)
+	r, now, err := l.find(ctx, req)
 	if err != nil {
 		return nil, err
 	}
@@ -50,7 +50,7 @@ func (b *Backend) Authenticate(ctx context.Context, req *grpcauth.Request) (*grp
 			return nil, fmt.Errorf("session: the check of the user: %w", undecided(err))
 		}
 	}
-	if !b.due(r, b.opts.Now()) {
+	if !b.due(r, now) {
 		return user, nil
 	}
 	renewed, byThis, err := l.renew(ctx, r)
@@ -91,29 +91,28 @@ func (b *Backend) lookup(id string) lookup {
 	return l
 }
 
-// find remembers the session of an id, or reads it. It is valid now.
-func (l *lookup) find(ctx context.Context, req *grpcauth.Request) (*record, error) {
+// find remembers the session of an id, or reads it. It is valid at the time that is returned.
+func (l *lookup) find(ctx context.Context, req *grpcauth.Request) (r *record, now time.Time, err error) {
 	if l.known == nil {
 		return l.read(ctx, keyOf(l.id))
 	}
 	if !req.Recheck() {
-		now := l.opts.Now()
+		now = l.opts.Now()
 		if r, ok := l.known.Get(l.memory, now); ok && !l.due(r, now) {
 			req.Remembered()
-			return r, nil
+			return r, now, nil
 		}
 		if _, ok := l.unknown.Get(l.memory, now); ok {
 			req.Remembered()
-			return nil, grpcauth.Errorf(grpcauth.CodeInvalid, "%w", errUnknown)
+			return nil, now, grpcauth.Errorf(grpcauth.CodeInvalid, "%w", errUnknown)
 		}
 	}
-	r, err := l.read(ctx, keyOf(l.id))
-	if err != nil {
+	if r, now, err = l.read(ctx, keyOf(l.id)); err != nil {
 		l.forgetOn(err)
-		return nil, err
+		return nil, now, err
 	}
 	l.remember(r)
-	return r, nil
+	return r, now, nil
 }
 
 // forgetOn takes a refusal into account. An error that decides nothing changes nothing.
@@ -144,16 +143,15 @@ func (l *lookup) remember(r *record) {
 	}
 }
 
-// read returns a session that is valid now.
-func (b *Backend) read(ctx context.Context, key string) (*record, error) {
-	r, err := b.get(ctx, key)
-	if err != nil {
-		return nil, err
+// read returns a session that is valid at the time that is returned.
+func (b *Backend) read(ctx context.Context, key string) (r *record, now time.Time, err error) {
+	if r, err = b.get(ctx, key); err != nil {
+		return nil, now, err
 	}
-	if b.expired(r, b.opts.Now()) {
-		return nil, grpcauth.Errorf(grpcauth.CodeExpired, "%w", errExpired)
+	if now = b.opts.Now(); b.expired(r, now) {
+		return nil, now, grpcauth.Errorf(grpcauth.CodeExpired, "%w", errExpired)
 	}
-	return r, nil
+	return r, now, nil
 }
 
 // get returns a session that the store has, expired or not, unless it was replaced.
@@ -206,7 +204,7 @@ func (l *lookup) renew(ctx context.Context, r *record) (renewed *record, byThis 
 	case !errors.Is(err, store.ErrConflict):
 		return r, false, nil
 	}
-	if renewed, err = l.read(ctx, r.key); err != nil {
+	if renewed, _, err = l.read(ctx, r.key); err != nil {
 		l.forgetOn(err)
 		return nil, false, err
 	}

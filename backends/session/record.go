@@ -9,7 +9,7 @@ import (
 	"encoding/base64"
 	"errors"
 	"fmt"
-	"strconv"
+	"slices"
 	"strings"
 	"time"
 	"unicode"
@@ -42,6 +42,7 @@ type record struct {
 	end     int64 // 0: it was replaced
 	device  Device
 	user    grpcauth.User
+	room    [8]string // for the user's lists, so that they mostly cost no allocation of their own
 }
 
 // document is the value of a record. [decode] reads its members in this order.
@@ -94,15 +95,15 @@ func decode(rec *store.Record) (*record, error) {
 	p.need(`,"end":`)
 	r.end = p.integer()
 	p.need(`,"id":`)
-	u := &r.user
+	u, room := &r.user, r.room[:0]
 	u.ID = p.string()
 	u.Issuer = p.optional(`,"iss":`)
 	u.Name = p.optional(`,"name":`)
 	if p.has(`,"scopes":`) {
-		u.Scopes = p.strings()
+		u.Scopes, room = p.strings(room)
 	}
 	if p.has(`,"permissions":`) {
-		u.Permissions = p.strings()
+		u.Permissions, _ = p.strings(room)
 	}
 	if p.has(`,"auth_time":`) {
 		u.AuthTime = time.UnixMilli(p.integer())
@@ -146,14 +147,21 @@ func (p *reader) has(next string) bool {
 
 func (p *reader) need(next string) { p.bad = !p.has(next) || p.bad }
 
+// maxDigits are what a time has for the next 30 million years, and no number with them is too large.
+const maxDigits = 18
+
 func (p *reader) integer() int64 {
-	begin := p.at
-	for p.at < len(p.text) && (p.text[p.at] >= '0' && p.text[p.at] <= '9' || p.at == begin && p.text[p.at] == '-') {
+	negative := p.has("-")
+	begin, n := p.at, int64(0)
+	for p.at < len(p.text) && p.text[p.at] >= '0' && p.text[p.at] <= '9' && p.at-begin <= maxDigits {
+		n = 10*n + int64(p.text[p.at]-'0')
 		p.at++
 	}
-	digits := strings.TrimPrefix(p.text[begin:p.at], "-")
-	n, err := strconv.ParseInt(p.text[begin:p.at], 10, 64)
-	p.bad = p.bad || err != nil || len(digits) > 1 && digits[0] == '0'
+	digits := p.at - begin
+	p.bad = p.bad || digits == 0 || digits > maxDigits || digits > 1 && p.text[begin] == '0'
+	if negative {
+		return -n
+	}
 	return n
 }
 
@@ -188,14 +196,14 @@ func (p *reader) string() string {
 	return ""
 }
 
-// strings is a list that is not empty.
-func (p *reader) strings() (list []string) {
+// strings is a list that is not empty, in the room that there is for it or elsewhere. It returns what room is left.
+func (p *reader) strings(room []string) (list, left []string) {
 	p.need(`[`)
-	for list = append(make([]string, 0, 4), p.string()); !p.bad && p.has(`,`); {
+	for list = append(room, p.string()); !p.bad && p.has(`,`); {
 		list = append(list, p.string())
 	}
 	p.need(`]`)
-	return list
+	return slices.Clip(list), list[len(list):]
 }
 
 // toMillis is a time in milliseconds, rounded down; 0 if it is zero.

@@ -29,7 +29,7 @@ import (
 var (
 	// ErrNotFound means that the user has no such session, or has it no longer.
 	ErrNotFound = errors.New("session: no such session")
-	// ErrTooMany means that the user has as many sessions as Options.MaxPerUser allows.
+	// ErrTooMany means that the user has as many sessions as Options.MaxPerUser allows, or that other logins of the same moment took all places.
 	ErrTooMany = errors.New("session: the user has too many sessions")
 )
 

@@ -49,6 +49,10 @@ func watch(t *testing.T, opts session.Options, during func(other *session.Backen
 	}
 	_, end = stream.Recv()
 	header, _ = stream.Header()
+	ctx = metadata.NewIncomingContext(t.Context(), cookie(id))
+	if user, err := b.Authenticate(ctx, grpcauth.NewRequest(ctx, method)); user != nil || err == nil {
+		t.Error("the stream has ended, and its session has not")
+	}
 	return time.Since(began), header, end
 }
 
