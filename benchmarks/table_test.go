@@ -87,6 +87,7 @@ func figures() []figure {
 		{"interceptor alone, session in SQLite: ours / one prepared SELECT", atMost(1.25), slower(inSQL(sqlite))},
 		{"interceptor alone, session in PostgreSQL: ours / one prepared SELECT", atMost(1.25), slower(inSQL(postgres))},
 		{"refusing an API key: of an unknown ID / with a wrong secret", bound{"0.91 to 1.10", func(r float64) bool { return r >= 1/1.1 && r <= 1.1 }, false}, slower(strangers())},
+		{"slowest hundredth of calls with a session: while 100 log in / without them", atMost(2), loginRush},
 
 		{"interceptor alone, remembered password: bcrypt of cost 10 each time / ours", bound{}, faster(password((*world).bcryptCheck))},
 		{"interceptor alone, remembered password: argon2id as ours each time / ours", bound{}, faster(password((*world).argonCheck))},

@@ -56,7 +56,8 @@ type Options struct {
 	Parallelism uint8
 	// Cost is the cost of bcrypt, 12 by default, from [MinCost] to [MaxCost].
 	Cost int
-	// MaxMemory is the memory in KiB that all computations together may take; by default room for as many default hashes as there are processors.
+	// MaxMemory is the memory in KiB that all computations together may take; by default room for as many default hashes as there are processors
+	// but one, and for one at least, so that a rush of logins leaves one to the other calls.
 	// A bcrypt computation counts as one default hash. A stored hash that needs more than there is runs alone.
 	MaxMemory int64
 	// MaxWait is how long a caller waits for memory before [ErrBusy], 2 seconds by default; the end of its context ends the wait too.
@@ -95,7 +96,7 @@ func New(opts Options) (*Hasher, error) {
 	setDefault(&opts.Time, 2)
 	setDefault(&opts.Parallelism, 1)
 	setDefault(&opts.Cost, 12)
-	setDefault(&opts.MaxMemory, int64(runtime.GOMAXPROCS(0))*int64(max(opts.Memory, defaultMemory)))
+	setDefault(&opts.MaxMemory, int64(max(1, runtime.GOMAXPROCS(0)-1))*int64(max(opts.Memory, defaultMemory)))
 	setDefault(&opts.MaxWait, 2*time.Second)
 	setDefault(&opts.MaxPasswordBytes, 1024)
 	p := params{memory: opts.Memory, time: opts.Time, lanes: opts.Parallelism}

@@ -199,8 +199,11 @@ func (p *reader) string() string {
 // strings is a list that is not empty, in the room that there is for it or elsewhere. It returns what room is left.
 func (p *reader) strings(room []string) (list, left []string) {
 	p.need(`[`)
-	for list = append(room, p.string()); !p.bad && p.has(`,`); {
+	for list = room; ; {
 		list = append(list, p.string())
+		if p.bad || !p.has(`,`) {
+			break
+		}
 	}
 	p.need(`]`)
 	return slices.Clip(list), list[len(list):]
