@@ -87,7 +87,7 @@ func (w *world) loginService() (grpcauthv1.AuthServiceClient, op) {
 	if err != nil {
 		w.Fatal(err)
 	}
-	sessions, err := session.New(session.Options{Store: w.memory(100_000), MetadataKey: sessionHeader})
+	sessions, err := session.New(session.Options{Store: w.memory(100_000), Cookie: "-", MetadataKey: sessionHeader})
 	if err != nil {
 		w.Fatal(err)
 	}

@@ -14,6 +14,7 @@ import (
 	"os/exec"
 	"os/user"
 	"path/filepath"
+	"runtime"
 	"strconv"
 	"strings"
 	"syscall"
@@ -201,14 +202,21 @@ func (s *Server) Restart() error {
 	}
 	s.process.SysProcAttr.Setpgid = true // so that its children go with it
 	s.process.Stdout, s.process.Stderr = s.output, s.output
-	if err := s.process.Start(); err != nil {
-		return err
-	}
-	process, exited := s.process, s.exited
+	endWithParent(s.process.SysProcAttr)
+	process, exited, started := s.process, s.exited, make(chan error)
 	go func() { // ends with the process
-		_ = process.Wait()
+		runtime.LockOSThread() // whose end would be taken for that of the parent
+		defer runtime.UnlockOSThread()
+		err := process.Start()
+		started <- err
+		if err == nil {
+			_ = process.Wait()
+		}
 		close(exited)
 	}()
+	if err := <-started; err != nil {
+		return err
+	}
 	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
 	if err := s.wait(ctx); err != nil {

@@ -6,7 +6,6 @@
 package memstore
 
 import (
-	"bytes"
 	"cmp"
 	"context"
 	"errors"
@@ -72,10 +71,10 @@ func (s *Store) Get(ctx context.Context, key string) (store.Record, error) {
 		return store.Record{}, err
 	}
 	now := millis(s.now())
-	sh := s.records.shard(key)
+	sh, hash := s.records.shard(key)
 	sh.mu.Lock()
 	defer sh.mu.Unlock()
-	e := sh.byKey[key]
+	e := sh.find(key, hash)
 	if e == nil || e.expired(now) {
 		return store.Record{}, store.ErrNotFound
 	}
@@ -88,25 +87,25 @@ func (s *Store) Put(ctx context.Context, rec store.Record) error {
 		return err
 	}
 	now, expiry := millis(s.now()), millis(rec.Expiry)
-	sh := s.records.shard(rec.Key)
+	sh, hash := s.records.shard(rec.Key)
 	sh.mu.Lock()
 	defer sh.mu.Unlock()
-	e := sh.byKey[rec.Key]
+	e := sh.find(rec.Key, hash)
 	there := e != nil && !e.expired(now)
 	switch {
 	case there != (rec.Version > 0), there && e.number != rec.Version:
 		return store.ErrConflict
 	case there:
-		sh.change(e, rec.Owner, expiry)
+		sh.change(e, rec.Owner, rec.Value, expiry)
 	default:
 		if e != nil {
 			sh.remove(e)
 		}
-		if e = sh.create(rec.Key, rec.Owner, expiry, now); e == nil {
+		if e = sh.create(rec.Key, rec.Owner, rec.Value, hash, expiry, now); e == nil {
 			return ErrFull
 		}
 	}
-	e.value, e.number = bytes.Clone(rec.Value), rec.Version+1
+	e.number = rec.Version + 1
 	return nil
 }
 
@@ -115,10 +114,10 @@ func (s *Store) Delete(ctx context.Context, key string) error {
 	if err := cmp.Or(ctx.Err(), store.CheckKey(key)); err != nil {
 		return err
 	}
-	sh := s.records.shard(key)
+	sh, hash := s.records.shard(key)
 	sh.mu.Lock()
 	defer sh.mu.Unlock()
-	if e := sh.byKey[key]; e != nil {
+	if e := sh.find(key, hash); e != nil {
 		sh.remove(e)
 	}
 	return nil
@@ -154,10 +153,10 @@ func (s *Store) Add(ctx context.Context, key string, n int64, window time.Durati
 	}
 	at := s.now()
 	now := millis(at)
-	sh := s.counters.shard(key)
+	sh, hash := s.counters.shard(key)
 	sh.mu.Lock()
 	defer sh.mu.Unlock()
-	e := sh.byKey[key]
+	e := sh.find(key, hash)
 	if e != nil && e.expired(now) {
 		sh.remove(e)
 		e = nil
@@ -166,7 +165,7 @@ func (s *Store) Add(ctx context.Context, key string, n int64, window time.Durati
 		if n <= 0 {
 			return 0, nil
 		}
-		if e = sh.create(key, "", millis(at.Add(window)), now); e == nil {
+		if e = sh.create(key, "", nil, hash, millis(at.Add(window)), now); e == nil {
 			return 0, ErrFull
 		}
 	}

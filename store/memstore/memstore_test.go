@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -136,6 +137,20 @@ func TestExpiredRecordsGo(t *testing.T) {
 	}
 }
 
+// A clock that is fast for a moment makes nothing forgotten, such as that a token was revoked.
+func TestExpiredRecordsAreKeptForAnHour(t *testing.T) {
+	t.Parallel()
+	clock := grpcauthtest.NewClock(time.Unix(1e9, 0))
+	s := open(t, memstore.Options{Now: clock.Now})
+	fill(t, s, 0, 300, clock.Now().Add(time.Minute))
+	clock.Advance(time.Hour)
+	fill(t, s, 300, 1_000, time.Time{})
+	clock.Advance(-time.Hour)
+	if all, err := s.List(t.Context(), "alice"); err != nil || len(all) != 1_300 {
+		t.Errorf("%d records and %v are there, want 1,300", len(all), err)
+	}
+}
+
 func TestConcurrentUseKeepsOwnersAndRecordsInStep(t *testing.T) {
 	t.Parallel()
 	s := open(t, memstore.Options{MaxRecords: 50})
@@ -150,6 +165,11 @@ func TestConcurrentUseKeepsOwnersAndRecordsInStep(t *testing.T) {
 				}
 				if rec.Owner = owner; n%5 == 0 {
 					_ = s.Delete(t.Context(), key)
+				} else if n%5 == 1 {
+					recs, err := s.List(t.Context(), owner)
+					if err != nil || slices.ContainsFunc(recs, func(rec store.Record) bool { return rec.Owner != owner }) {
+						t.Errorf("the list of %s has another's record (%v)", owner, err)
+					}
 				} else if err := s.Put(t.Context(), rec); err != nil && !errors.Is(err, store.ErrConflict) && !errors.Is(err, memstore.ErrFull) {
 					t.Error(err)
 				}

@@ -20,20 +20,31 @@ const (
 	slack = int64(time.Hour / time.Millisecond)
 )
 
-// entry is a record or a counter.
+// entry is a record or a counter. Its texts lie together, behind one pointer, since with a million of them each pointer that is followed is memory that no cache has.
 type entry struct {
-	key, owner string
-	value      []byte
-	expiry     int64  // in milliseconds, or never
-	number     int64  // the version of a record, the sum of a counter
-	place      int    // in its shard's heap
-	prev, next *entry // of the same owner; guarded by the owners' lock
+	data             string // key, owner and value
+	keyEnd, ownerEnd int
+	expiry           int64  // in milliseconds, or never
+	number           int64  // the version of a record, the sum of a counter
+	hash             uint64 // of the key
+	other            *entry // of the same hash
+	place            int    // in its shard's heap
+	prev, next       *entry // of the same owner; guarded by the owners' lock
 }
+
+func (e *entry) set(key, owner string, value []byte) {
+	data := make([]byte, 0, len(key)+len(owner)+len(value))
+	data = append(append(append(data, key...), owner...), value...)
+	e.data, e.keyEnd, e.ownerEnd = string(data), len(key), len(key)+len(owner)
+}
+
+func (e *entry) key() string   { return e.data[:e.keyEnd] }
+func (e *entry) owner() string { return e.data[e.keyEnd:e.ownerEnd] }
 
 func (e *entry) expired(now int64) bool { return e.expiry <= now }
 
 func (e *entry) record() store.Record {
-	rec := store.Record{Key: e.key, Owner: e.owner, Value: append([]byte(nil), e.value...), Version: e.number}
+	rec := store.Record{Key: e.key(), Owner: e.owner(), Value: []byte(e.data[e.ownerEnd:]), Version: e.number}
 	if e.expiry != never {
 		rec.Expiry = time.UnixMilli(e.expiry)
 	}
@@ -53,7 +64,7 @@ type table struct {
 type shard struct {
 	t        *table
 	mu       sync.Mutex
-	byKey    map[string]*entry // guarded by mu, like byExpiry
+	byHash   map[uint64]*entry // guarded by mu, like byExpiry
 	byExpiry expiries
 }
 
@@ -65,12 +76,25 @@ type owners struct {
 func newTable(most int) *table {
 	t := &table{seed: maphash.MakeSeed(), most: int64(most)}
 	for i := range shards {
-		t.shards[i].t, t.shards[i].byKey, t.owners[i].first = t, map[string]*entry{}, map[string]*entry{}
+		t.shards[i].t, t.shards[i].byHash, t.owners[i].first = t, map[uint64]*entry{}, map[string]*entry{}
 	}
 	return t
 }
 
-func (t *table) shard(key string) *shard { return &t.shards[maphash.String(t.seed, key)%shards] }
+// shard returns the shard of a key, and the key's hash.
+func (t *table) shard(key string) (*shard, uint64) {
+	hash := maphash.String(t.seed, key)
+	return &t.shards[hash%shards], hash
+}
+
+// find returns the entry of a key, or nil. The shard's lock is held.
+func (s *shard) find(key string, hash uint64) *entry {
+	e := s.byHash[hash]
+	for e != nil && e.key() != key {
+		e = e.other
+	}
+	return e
+}
 
 func (t *table) ownersOf(owner string) *owners {
 	return &t.owners[maphash.String(t.seed, owner)%shards]
@@ -82,13 +106,13 @@ func (t *table) owned(owner string) (keys []string) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	for e := o.first[owner]; e != nil; e = e.next {
-		keys = append(keys, e.key)
+		keys = append(keys, e.key())
 	}
 	return keys
 }
 
 // create adds an entry, or returns nil if there is no room. The shard's lock is held.
-func (s *shard) create(key, owner string, expiry, now int64) *entry {
+func (s *shard) create(key, owner string, value []byte, hash uint64, expiry, now int64) *entry {
 	s.sweep(now-slack, 2) // more than one, so that what has expired becomes less
 	if s.t.count.Add(1) > s.t.most {
 		s.sweep(now, 2)
@@ -97,8 +121,9 @@ func (s *shard) create(key, owner string, expiry, now int64) *entry {
 			return nil
 		}
 	}
-	e := &entry{key: strings.Clone(key), owner: strings.Clone(owner), expiry: expiry}
-	s.byKey[e.key] = e
+	e := &entry{expiry: expiry, hash: hash, other: s.byHash[hash]}
+	e.set(key, owner, value)
+	s.byHash[hash] = e
 	heap.Push(&s.byExpiry, e)
 	s.t.link(e)
 	return e
@@ -121,11 +146,14 @@ func (t *table) sweepOthers(own *shard, now int64) (room bool) {
 	return false
 }
 
-// change gives an entry another owner or end. The shard's lock is held.
-func (s *shard) change(e *entry, owner string, expiry int64) {
-	if e.owner != owner {
+// change gives an entry other contents. The shard's lock is held.
+func (s *shard) change(e *entry, owner string, value []byte, expiry int64) {
+	moves := e.owner() != owner
+	if moves {
 		s.t.unlink(e)
-		e.owner = strings.Clone(owner)
+	}
+	s.t.rewrite(e, owner, value)
+	if moves {
 		s.t.link(e)
 	}
 	if e.expiry != expiry {
@@ -134,9 +162,26 @@ func (s *shard) change(e *entry, owner string, expiry int64) {
 	}
 }
 
+// rewrite replaces the texts of an entry, which those who list its owner's read.
+func (t *table) rewrite(e *entry, owner string, value []byte) {
+	o := t.ownersOf(owner)
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	e.set(e.key(), owner, value)
+}
+
 // remove forgets an entry. The shard's lock is held.
 func (s *shard) remove(e *entry) {
-	delete(s.byKey, e.key)
+	if first := s.byHash[e.hash]; first != e {
+		for first.other != e {
+			first = first.other
+		}
+		first.other = e.other
+	} else if e.other != nil {
+		s.byHash[e.hash] = e.other
+	} else {
+		delete(s.byHash, e.hash)
+	}
 	heap.Remove(&s.byExpiry, e.place)
 	s.t.unlink(e)
 	s.t.count.Add(-1)
@@ -150,32 +195,34 @@ func (s *shard) sweep(now int64, n int) {
 }
 
 func (t *table) link(e *entry) {
-	if e.owner == "" {
+	owner := e.owner()
+	if owner == "" {
 		return
 	}
-	o := t.ownersOf(e.owner)
+	o := t.ownersOf(owner)
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	if e.next = o.first[e.owner]; e.next != nil {
+	if e.next = o.first[owner]; e.next != nil {
 		e.next.prev = e
 	}
-	o.first[e.owner] = e
+	o.first[strings.Clone(owner)] = e // a clone, or the index would keep the rest of the entry's texts
 }
 
 func (t *table) unlink(e *entry) {
-	if e.owner == "" {
+	owner := e.owner()
+	if owner == "" {
 		return
 	}
-	o := t.ownersOf(e.owner)
+	o := t.ownersOf(owner)
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	switch {
 	case e.prev != nil:
 		e.prev.next = e.next
 	case e.next != nil:
-		o.first[e.owner] = e.next
+		o.first[strings.Clone(owner)] = e.next
 	default:
-		delete(o.first, e.owner)
+		delete(o.first, owner)
 	}
 	if e.next != nil {
 		e.next.prev = e.prev

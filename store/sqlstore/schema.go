@@ -10,6 +10,7 @@ import (
 	"fmt"
 	"regexp"
 	"strings"
+	"time"
 )
 
 // Dialect is the kind of a database.
@@ -72,7 +73,9 @@ const lock = 0x67727063_61757468
 // apply makes the tables. Processes that do so at once wait for each other.
 func apply(ctx context.Context, db *sql.DB, dialect Dialect, schema string) error {
 	if dialect == SQLite {
-		return execute(ctx, db, schema) // each statement waits for a writer; in a transaction that begins as a reader they would not
+		return patiently(ctx, func() error {
+			return execute(ctx, db, schema) // each statement waits for a writer; in a transaction that begins as a reader they would not
+		})
 	}
 	tx, err := db.BeginTx(ctx, nil)
 	if err != nil {
@@ -87,6 +90,28 @@ func apply(ctx context.Context, db *sql.DB, dialect Dialect, schema string) erro
 		return err
 	}
 	return tx.Commit()
+}
+
+// patience is how long SQLite may be locked while it is opened.
+const patience = 5 * time.Second
+
+// patiently tries again while SQLite is locked. Of processes that open a new file at once, one changes its journal to WAL, and others are
+// told at once that it is locked, whatever their busy timeout is.
+func patiently(ctx context.Context, try func() error) error {
+	end := time.After(patience)
+	for {
+		err := try()
+		if err == nil || !strings.Contains(err.Error(), "database is locked") {
+			return err
+		}
+		select {
+		case <-time.After(10 * time.Millisecond):
+		case <-end:
+			return err
+		case <-ctx.Done():
+			return errors.Join(ctx.Err(), err)
+		}
+	}
 }
 
 type executor interface {

@@ -13,6 +13,7 @@ import (
 	"fmt"
 	"io"
 	"math"
+	"strconv"
 	"strings"
 	"time"
 
@@ -30,6 +31,10 @@ type Options struct {
 	Table string
 	// SkipSchema leaves the making of the tables to somebody else, who applies [Schema].
 	SkipSchema bool
+	// Unprepared keeps no prepared statements, which are lost or mixed up by a pooler that gives each transaction another connection. The
+	// driver must not keep them either: for pgx write default_query_exec_mode=exec. With SkipSchema, tables that are missing are then noticed by
+	// the first call.
+	Unprepared bool
 	// Now replaces time.Now.
 	Now func() time.Time
 }
@@ -39,8 +44,8 @@ type Options struct {
 // What has expired is not returned any more, and stays until it is overwritten or [Store.DeleteExpired] is called.
 type Store struct {
 	now                                       func() time.Time
-	get, list, create, replace, remove, count *sql.Stmt
-	peek, expiredRecords, expiredCounters     *sql.Stmt
+	get, list, create, replace, remove, count statement
+	peek, expiredRecords, expiredCounters     statement
 	dialect                                   Dialect
 }
 
@@ -71,7 +76,7 @@ func New(ctx context.Context, opts Options) (*Store, error) {
 	}
 	s := &Store{now: opts.Now, dialect: opts.Dialect}
 	for _, p := range []struct {
-		stmt **sql.Stmt
+		stmt *statement
 		text string
 	}{
 		{&s.get, "SELECT key, owner, value, expiry, version FROM {{table}}_records WHERE key = $1"},
@@ -81,17 +86,18 @@ func New(ctx context.Context, opts Options) (*Store, error) {
 		{&s.replace, "UPDATE {{table}}_records SET owner = $1, value = $2, expiry = $3, version = version + 1 WHERE key = $4 AND version = $5 AND expiry > $6"},
 		{&s.remove, "DELETE FROM {{table}}_records WHERE key = $1"},
 		{&s.count, "INSERT INTO {{table}}_counters (key, total, expiry) VALUES ($1, $2, $3) ON CONFLICT (key) DO UPDATE SET " +
-			"total = CASE WHEN {{table}}_counters.expiry <= $4 THEN $2 ELSE CASE WHEN {{table}}_counters.total + $2 < 0 THEN 0 ELSE {{table}}_counters.total + $2 END END, " +
+			"total = CASE WHEN {{table}}_counters.expiry <= $4 THEN $2 WHEN {{table}}_counters.total > {{max}} - $2 THEN {{max}} ELSE {{table}}_counters.total + $2 END, " +
 			"expiry = CASE WHEN {{table}}_counters.expiry <= $4 THEN $3 ELSE {{table}}_counters.expiry END RETURNING total"},
 		{&s.peek, "UPDATE {{table}}_counters SET total = CASE WHEN total + $1 < 0 THEN 0 ELSE total + $1 END WHERE key = $2 AND expiry > $3 RETURNING total"},
-		{&s.expiredRecords, "DELETE FROM {{table}}_records WHERE key IN (SELECT key FROM {{table}}_records WHERE expiry <= $1 ORDER BY expiry LIMIT $2)"},
-		{&s.expiredCounters, "DELETE FROM {{table}}_counters WHERE key IN (SELECT key FROM {{table}}_counters WHERE expiry <= $1 ORDER BY expiry LIMIT $2)"},
+		// The outer condition is judged again, on the row as it is by then, if somebody has made one anew that was found to have expired.
+		{&s.expiredRecords, "DELETE FROM {{table}}_records WHERE expiry <= $1 AND key IN (SELECT key FROM {{table}}_records WHERE expiry <= $1 ORDER BY expiry LIMIT $2)"},
+		{&s.expiredCounters, "DELETE FROM {{table}}_counters WHERE expiry <= $1 AND key IN (SELECT key FROM {{table}}_counters WHERE expiry <= $1 ORDER BY expiry LIMIT $2)"},
 	} {
-		text := strings.ReplaceAll(p.text, "{{table}}", opts.Table)
+		text := strings.NewReplacer("{{table}}", opts.Table, "{{max}}", strconv.FormatInt(math.MaxInt64, 10)).Replace(p.text)
 		if opts.Dialect == SQLite {
 			text = strings.ReplaceAll(text, "$", "?") // numbered parameters of its own
 		}
-		if *p.stmt, err = opts.DB.PrepareContext(ctx, text); err != nil { //nolint:sqlclosecheck // Close does
+		if err := patiently(ctx, func() error { return p.stmt.prepare(ctx, opts.DB, text, !opts.Unprepared) }); err != nil {
 			return nil, errors.Join(fmt.Errorf("sqlstore: the tables are not as they should be: %w", err), s.Close())
 		}
 	}
@@ -101,10 +107,8 @@ func New(ctx context.Context, opts Options) (*Store, error) {
 // Close closes the prepared statements. The database stays open.
 func (s *Store) Close() error {
 	var errs []error
-	for _, stmt := range []*sql.Stmt{s.get, s.list, s.create, s.replace, s.remove, s.count, s.peek, s.expiredRecords, s.expiredCounters} {
-		if stmt != nil {
-			errs = append(errs, stmt.Close())
-		}
+	for _, stmt := range []statement{s.get, s.list, s.create, s.replace, s.remove, s.count, s.peek, s.expiredRecords, s.expiredCounters} {
+		errs = append(errs, stmt.close())
 	}
 	return errors.Join(errs...)
 }
@@ -123,7 +127,7 @@ func (s *Store) Get(ctx context.Context, key string) (store.Record, error) {
 	if err := store.CheckKey(key); err != nil {
 		return store.Record{}, err
 	}
-	rec, expiry, err := scan(s.get.QueryRowContext(ctx, []byte(key)))
+	rec, expiry, err := scan(s.get.row(ctx, []byte(key)))
 	switch {
 	case errors.Is(err, sql.ErrNoRows):
 		return store.Record{}, store.ErrNotFound
@@ -147,9 +151,9 @@ func (s *Store) Put(ctx context.Context, rec store.Record) error {
 	var result sql.Result
 	var err error
 	if rec.Version == 0 {
-		result, err = s.create.ExecContext(ctx, key, owner, rec.Value, expiry, now)
+		result, err = s.create.exec(ctx, key, owner, rec.Value, expiry, now)
 	} else {
-		result, err = s.replace.ExecContext(ctx, owner, rec.Value, expiry, key, rec.Version, now)
+		result, err = s.replace.exec(ctx, owner, rec.Value, expiry, key, rec.Version, now)
 	}
 	if err != nil {
 		return failed(ctx, err)
@@ -168,7 +172,7 @@ func (s *Store) Delete(ctx context.Context, key string) error {
 	if err := store.CheckKey(key); err != nil {
 		return err
 	}
-	_, err := s.remove.ExecContext(ctx, []byte(key))
+	_, err := s.remove.exec(ctx, []byte(key))
 	return failed(ctx, err)
 }
 
@@ -177,7 +181,7 @@ func (s *Store) List(ctx context.Context, owner string) (recs []store.Record, er
 	if owner == "" {
 		return nil, ctx.Err()
 	}
-	rows, err := s.list.QueryContext(ctx, []byte(owner), s.now().UnixMilli())
+	rows, err := s.list.rows(ctx, []byte(owner), s.now().UnixMilli())
 	if err != nil {
 		return nil, failed(ctx, err)
 	}
@@ -205,12 +209,12 @@ func (s *Store) Add(ctx context.Context, key string, n int64, window time.Durati
 	}
 	now := s.now()
 	if n <= 0 { // begins no counter
-		err = s.peek.QueryRowContext(ctx, n, []byte(key), now.UnixMilli()).Scan(&total)
+		err = s.peek.row(ctx, n, []byte(key), now.UnixMilli()).Scan(&total)
 		if errors.Is(err, sql.ErrNoRows) {
 			return 0, nil
 		}
 	} else {
-		err = s.count.QueryRowContext(ctx, []byte(key), n, now.Add(window).UnixMilli(), now.UnixMilli()).Scan(&total)
+		err = s.count.row(ctx, []byte(key), n, now.Add(window).UnixMilli(), now.UnixMilli()).Scan(&total)
 	}
 	if err != nil {
 		return 0, failed(ctx, err)
@@ -221,10 +225,13 @@ func (s *Store) Add(ctx context.Context, key string, n int64, window time.Durati
 // DeleteExpired deletes up to limit records and as many counters that expired an hour ago or earlier, so that a clock that is fast for a moment makes nothing forgotten. It
 // returns how many it deleted: call it again if they are limit or more. It is for a job that runs now and then.
 func (s *Store) DeleteExpired(ctx context.Context, limit int) (int, error) {
+	if limit < 1 {
+		return 0, fmt.Errorf("sqlstore: a limit of %d: it must be positive", limit)
+	}
 	before := s.now().Add(-time.Hour).UnixMilli()
 	total := 0
-	for _, stmt := range []*sql.Stmt{s.expiredRecords, s.expiredCounters} {
-		result, err := stmt.ExecContext(ctx, before, limit)
+	for _, stmt := range []statement{s.expiredRecords, s.expiredCounters} {
+		result, err := stmt.exec(ctx, before, limit)
 		if err != nil {
 			return total, failed(ctx, err)
 		}
@@ -238,11 +245,9 @@ func (s *Store) DeleteExpired(ctx context.Context, limit int) (int, error) {
 }
 
 func scan(row interface{ Scan(dest ...any) error }) (rec store.Record, expiry int64, err error) {
-	var key, owner []byte
-	if err := row.Scan(&key, &owner, &rec.Value, &expiry, &rec.Version); err != nil {
+	if err := row.Scan(&rec.Key, &rec.Owner, &rec.Value, &expiry, &rec.Version); err != nil {
 		return store.Record{}, 0, err
 	}
-	rec.Key, rec.Owner = string(key), string(owner)
 	if expiry != never {
 		rec.Expiry = time.UnixMilli(expiry)
 	}
