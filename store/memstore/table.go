@@ -82,8 +82,8 @@ func newTable(most int) *table {
 }
 
 // shard returns the shard of a key, and the key's hash.
-func (t *table) shard(key string) (*shard, uint64) {
-	hash := maphash.String(t.seed, key)
+func (t *table) shard(key string) (s *shard, hash uint64) {
+	hash = maphash.String(t.seed, key)
 	return &t.shards[hash%shards], hash
 }
 
