@@ -133,6 +133,10 @@ func TestKilledServerLosesNoLogin(t *testing.T) {
 			used, unsure := make([]string, len(clients)), make([]bool, len(clients))
 			for i := range clients {
 				clients[i] = c.logIn(t, true)
+				used[i] = clients[i].state.Refresh
+				if err := clients[i].refresh(within(t, time.Minute), ""); err != nil {
+					t.Fatal(err)
+				}
 			}
 
 			enough, stop := make(chan struct{}), make(chan struct{})

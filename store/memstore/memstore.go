@@ -50,8 +50,8 @@ var (
 func New(opts Options) (*Store, error) {
 	for name, n := range map[string]*int{"MaxRecords": &opts.MaxRecords, "MaxCounters": &opts.MaxCounters} {
 		switch {
-		case *n < 0:
-			return nil, fmt.Errorf("memstore: Options.%s is negative: write a positive number, or zero for the default", name)
+		case *n < 0 || *n > math.MaxInt32:
+			return nil, fmt.Errorf("memstore: Options.%s is out of bounds: write a number of up to %d, or zero for the default", name, math.MaxInt32)
 		case *n == 0:
 			*n = 1_000_000
 		}

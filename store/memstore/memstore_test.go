@@ -34,7 +34,7 @@ func TestConformance(t *testing.T) {
 
 func TestNewNamesTheOptionThatIsWrong(t *testing.T) {
 	t.Parallel()
-	for want, opts := range map[string]memstore.Options{"MaxRecords": {MaxRecords: -1}, "MaxCounters": {MaxCounters: -1}} {
+	for want, opts := range map[string]memstore.Options{"MaxRecords": {MaxRecords: -1}, "MaxCounters": {MaxCounters: math.MaxInt32 + 1}} {
 		if _, err := memstore.New(opts); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("got %v, want an error that names %s", err, want)
 		}

@@ -20,22 +20,22 @@ const (
 	slack = int64(time.Hour / time.Millisecond)
 )
 
-// entry is a record or a counter. Its texts lie together, behind one pointer, since with a million of them each pointer that is followed is memory that no cache has.
+// entry is a record or a counter. It has 64 bytes, and its texts lie together: with a million of them each line of memory that is read is one that no
+// cache has.
 type entry struct {
 	data             string // key, owner and value
-	keyEnd, ownerEnd int
+	keyEnd, ownerEnd uint16
+	place            int32  // in its shard's heap
 	expiry           int64  // in milliseconds, or never
 	number           int64  // the version of a record, the sum of a counter
-	hash             uint64 // of the key
-	other            *entry // of the same hash
-	place            int    // in its shard's heap
+	other            *entry // whose key has the same hash
 	prev, next       *entry // of the same owner; guarded by the owners' lock
 }
 
 func (e *entry) set(key, owner string, value []byte) {
 	data := make([]byte, 0, len(key)+len(owner)+len(value))
 	data = append(append(append(data, key...), owner...), value...)
-	e.data, e.keyEnd, e.ownerEnd = string(data), len(key), len(key)+len(owner)
+	e.data, e.keyEnd, e.ownerEnd = string(data), uint16(len(key)), uint16(len(key)+len(owner)) //nolint:gosec // store.MaxKey is less
 }
 
 func (e *entry) key() string   { return e.data[:e.keyEnd] }
@@ -121,7 +121,7 @@ func (s *shard) create(key, owner string, value []byte, hash uint64, expiry, now
 			return nil
 		}
 	}
-	e := &entry{expiry: expiry, hash: hash, other: s.byHash[hash]}
+	e := &entry{expiry: expiry, other: s.byHash[hash]}
 	e.set(key, owner, value)
 	s.byHash[hash] = e
 	heap.Push(&s.byExpiry, e)
@@ -158,7 +158,7 @@ func (s *shard) change(e *entry, owner string, value []byte, expiry int64) {
 	}
 	if e.expiry != expiry {
 		e.expiry = expiry
-		heap.Fix(&s.byExpiry, e.place)
+		heap.Fix(&s.byExpiry, int(e.place))
 	}
 }
 
@@ -172,19 +172,25 @@ func (t *table) rewrite(e *entry, owner string, value []byte) {
 
 // remove forgets an entry. The shard's lock is held.
 func (s *shard) remove(e *entry) {
-	if first := s.byHash[e.hash]; first != e {
+	s.drop(e, maphash.String(s.t.seed, e.key()))
+	heap.Remove(&s.byExpiry, int(e.place))
+	s.t.unlink(e)
+	s.t.count.Add(-1)
+}
+
+// drop takes an entry out of those of its hash.
+func (s *shard) drop(e *entry, hash uint64) {
+	switch first := s.byHash[hash]; {
+	case first != e:
 		for first.other != e {
 			first = first.other
 		}
 		first.other = e.other
-	} else if e.other != nil {
-		s.byHash[e.hash] = e.other
-	} else {
-		delete(s.byHash, e.hash)
+	case e.other != nil:
+		s.byHash[hash] = e.other
+	default:
+		delete(s.byHash, hash)
 	}
-	heap.Remove(&s.byExpiry, e.place)
-	s.t.unlink(e)
-	s.t.count.Add(-1)
 }
 
 // sweep forgets up to n entries that have expired by a time. The shard's lock is held.
@@ -238,13 +244,13 @@ func (h expiries) Less(i, j int) bool { return h[i].expiry < h[j].expiry }
 
 func (h expiries) Swap(i, j int) {
 	h[i], h[j] = h[j], h[i]
-	h[i].place, h[j].place = i, j
+	h[i].place, h[j].place = int32(i), int32(j) //nolint:gosec // there are fewer
 }
 
 // Push is called by package heap.
 func (h *expiries) Push(x any) {
-	e := x.(*entry) //nolint:errcheck,forcetypeassert // nothing else is pushed
-	e.place = len(*h)
+	e := x.(*entry)          //nolint:errcheck,forcetypeassert // nothing else is pushed
+	e.place = int32(len(*h)) //nolint:gosec // there are fewer
 	*h = append(*h, e)
 }
 

@@ -2,7 +2,17 @@
 
 package memstore
 
-import "testing"
+import (
+	"testing"
+	"unsafe"
+)
+
+func TestEntryIsOneLineOfMemory(t *testing.T) {
+	t.Parallel()
+	if size := unsafe.Sizeof(entry{}); size > 64 {
+		t.Errorf("an entry has %d bytes", size)
+	}
+}
 
 // Keys of one hash do not occur in tests by themselves.
 func TestKeysOfOneHashAreToldApart(t *testing.T) {
@@ -22,7 +32,7 @@ func TestKeysOfOneHashAreToldApart(t *testing.T) {
 		if e := s.find("d", 7); e != nil {
 			t.Errorf("found %q under another key", e.key())
 		}
-		s.remove(s.find(removed, 7))
+		s.drop(s.find(removed, 7), 7)
 		for _, key := range keys {
 			if e := s.find(key, 7); (e == nil) != (key == removed) || e != nil && e.key() != key {
 				t.Errorf("without %q: found %v under %q", removed, e, key)
