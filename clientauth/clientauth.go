@@ -13,7 +13,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"slices"
 	"strings"
 	"time"
 	"unicode"
@@ -161,7 +160,7 @@ func Bearer(token string, opts Options) (*Credentials, error) {
 func APIKey(header, key string, opts Options) (*Credentials, error) {
 	header = strings.ToLower(header)
 	switch {
-	case !wire.ValidHeader(header, "") || slices.Contains(reserved, header):
+	case !wire.ValidHeader(header, "") || wire.CarriesCall(header):
 		return nil, fmt.Errorf("clientauth: the header %q cannot carry a key", wire.Printable(header, 64))
 	case key == "":
 		return nil, errors.New("clientauth: the key is empty")
@@ -170,9 +169,6 @@ func APIKey(header, key string, opts Options) (*Credentials, error) {
 	}
 	return static(header, key, &opts), nil
 }
-
-// reserved headers mean something to those who carry a call. gRPC does not filter what credentials say.
-var reserved = []string{"connection", "content-length", "content-type", "host", "keep-alive", "proxy-connection", "te", "trailer", "transfer-encoding", "upgrade", "user-agent"}
 
 // TokenSource returns credentials that ask an OAuth 2.0 source for a token on each call (RFC 6750, section 2.1).
 //

@@ -12,7 +12,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"strings"
 	"sync"
 	"time"
 
@@ -110,7 +109,7 @@ func New(opts Options) (*Backend, error) {
 		return nil, errors.New("apikey: Options.Store is nil: write where the keys are kept, such as a memstore")
 	case !validPrefix(opts.Prefix):
 		return nil, fmt.Errorf("apikey: Options.Prefix %q is not one: write 2 to %d lower-case letters, digits and single underscores, such as \"orders_live\"", opts.Prefix, maxPrefix)
-	case !validHeader(opts.Header):
+	case !wire.CredentialKey(opts.Header):
 		return nil, fmt.Errorf("apikey: Options.Header %q is no metadata key for keys: write one in lower case that is not reserved and does not end in -bin, such as \"x-api-key\"", opts.Header)
 	case opts.RememberFor < 0:
 		return nil, errors.New("apikey: Options.RememberFor is negative: write a positive duration, or zero to remember nothing")
@@ -130,16 +129,6 @@ func New(opts Options) (*Backend, error) {
 	}
 	b.used = newUsed(b)
 	return b, nil
-}
-
-// validHeader leaves out what gRPC, HTTP and proxies use for themselves, and the places of other credentials.
-func validHeader(key string) bool {
-	switch key {
-	case "authorization", "proxy-authorization", "cookie", "set-cookie", "connection", "content-length", "content-type", "host", "keep-alive",
-		"proxy-connection", "te", "trailer", "transfer-encoding", "upgrade", "user-agent", "forwarded":
-		return false
-	}
-	return wire.ValidHeader(key, "") && !strings.HasSuffix(key, "-bin") && !strings.HasPrefix(key, "x-forwarded-")
 }
 
 // Format prints the header alone, whatever the verb.

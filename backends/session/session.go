@@ -15,8 +15,6 @@ import (
 	"fmt"
 	"io"
 	"net/http"
-	"slices"
-	"strings"
 	"sync"
 	"time"
 
@@ -157,7 +155,7 @@ func New(opts Options) (*Backend, error) {
 		return nil, errors.New("session: Options.Cookie is \"-\" and Options.MetadataKey is empty: write where ids come from")
 	case opts.Cookie != noCookie && b.cookie("", 0).Valid() != nil:
 		return nil, errors.New("session: Options.Cookie is not the name of a cookie: write letters, digits, dashes and underscores, or \"-\" for none")
-	case opts.MetadataKey != "" && !validKey(opts.MetadataKey):
+	case opts.MetadataKey != "" && !wire.CredentialKey(opts.MetadataKey):
 		return nil, errors.New("session: Options.MetadataKey cannot carry ids: write a key of your own in lower case, such as \"x-session-id\"")
 	}
 	if opts.Cookie != noCookie {
@@ -177,14 +175,6 @@ func setDefault[T comparable](field *T, value T) {
 	if *field == zero {
 		*field = value
 	}
-}
-
-// validKey leaves out what gRPC, HTTP and proxies use for themselves, and the places of other credentials.
-func validKey(key string) bool {
-	return wire.ValidHeader(key, "") && !strings.HasSuffix(key, "-bin") && !strings.HasPrefix(key, "x-forwarded-") && !slices.Contains([]string{
-		"authorization", "proxy-authorization", "cookie", "set-cookie", "connection", "content-length", "content-type", "host", "keep-alive", "proxy-connection",
-		"te", "trailer", "transfer-encoding", "upgrade", "user-agent", "forwarded",
-	}, key)
 }
 
 // describe adds a place of ids, and a challenge that says which it is.

@@ -84,3 +84,22 @@ func Printable(text string, most int) string {
 	}
 	return strings.ToValidUTF8(text, "\uFFFD")
 }
+
+// CarriesCall reports whether a metadata key means something to those who carry a call, so that it cannot also carry a credential.
+func CarriesCall(key string) bool {
+	switch key {
+	case "connection", "content-length", "content-type", "host", "keep-alive", "proxy-connection", "te", "trailer", "transfer-encoding", "upgrade", "user-agent":
+		return true
+	}
+	return false
+}
+
+// CredentialKey reports whether a metadata key may be the place of a kind of credential of its own: it belongs neither to those who carry a call or
+// pass it on, nor to another kind.
+func CredentialKey(key string) bool {
+	switch key {
+	case "authorization", "proxy-authorization", "cookie", "set-cookie", "forwarded":
+		return false
+	}
+	return ValidHeader(key, "") && !CarriesCall(key) && !strings.HasSuffix(key, "-bin") && !strings.HasPrefix(key, "x-forwarded-")
+}

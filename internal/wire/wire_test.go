@@ -75,3 +75,20 @@ func FuzzCookie(f *testing.F) {
 		}
 	})
 }
+
+func TestPlacesOfCredentialsAreTheirOwn(t *testing.T) {
+	t.Parallel()
+	for key, want := range map[string]bool{
+		"x-api-key": true, "x-session-id": true, "api_key": true, "session": true,
+		"": false, "X-Api-Key": false, "x api": false, ":path": false, "grpc-timeout": false, "key-bin": false,
+		"authorization": false, "cookie": false, "set-cookie": false, "proxy-authorization": false, "forwarded": false, "x-forwarded-for": false,
+		"host": false, "te": false, "content-type": false, "user-agent": false, "connection": false,
+	} {
+		if got := wire.CredentialKey(key); got != want {
+			t.Errorf("%q: got %t, want %t", key, got, want)
+		}
+	}
+	if !wire.CarriesCall("te") || wire.CarriesCall("authorization") {
+		t.Error("te is of those who carry a call, and authorization is not")
+	}
+}
