@@ -4,11 +4,12 @@ package grpcauth
 
 import (
 	"context"
-	"reflect"
 	"sync"
 
 	"github.com/grpc-ecosystem/go-grpc-middleware/v2/interceptors/logging"
 	"google.golang.org/grpc"
+
+	"github.com/grpcauth/grpcauth/internal/values"
 )
 
 // logUserID is the field under which go-grpc-middleware's logging interceptor shows the user.
@@ -64,26 +65,12 @@ func (c *call) shareLogFields() {
 
 // logKey is the context key of logging's fields, learnt by listening to what the package asks a context for. Adding the fields to
 // every context, used or not, would cost more than the rest of a remembered call.
-var logKey = func() any {
-	var heard listener
-	logging.ExtractFields(&heard)
-	return heard.key
-}()
-
-type listener struct {
-	context.Context //nolint:containedctx // only Value is called
-	key             any
-}
-
-func (l *listener) Value(key any) any {
-	l.key = key
-	return nil
-}
+var logKey = values.KeyAskedFor(func(ctx context.Context) { logging.ExtractFields(ctx) })
 
 // judged reports whether the interceptor has let this very call in before. A context that is reused, for another method or from
 // another call, does not count.
 func (i *Interceptor) judged(ctx context.Context, method string, stream grpc.ServerTransportStream) bool { //nolint:contextcheck // it walks the parents of ctx
-	if stream == nil || !reflect.TypeOf(stream).Comparable() {
+	if !values.Comparable(stream) {
 		return false
 	}
 	for {

@@ -7,6 +7,8 @@ import (
 	"context"
 	"errors"
 	"slices"
+
+	"github.com/grpcauth/grpcauth/internal/values"
 )
 
 // Chain returns a backend in which the first backend that finds its credential decides.
@@ -32,7 +34,7 @@ func All(backends ...Backend) Backend {
 }
 
 func mustBackends(where string, backends []Backend) []Backend {
-	if slices.ContainsFunc(backends, func(b Backend) bool { return isNil(b) }) {
+	if slices.ContainsFunc(backends, func(b Backend) bool { return values.IsNil(b) }) {
 		panic("grpcauth: " + where + ": a backend is nil")
 	}
 	return slices.Clone(backends)

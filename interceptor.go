@@ -5,7 +5,6 @@ package grpcauth
 import (
 	"context"
 	"errors"
-	"reflect"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -18,6 +17,7 @@ import (
 
 	"github.com/grpcauth/grpcauth/internal/origin"
 	"github.com/grpcauth/grpcauth/internal/panics"
+	"github.com/grpcauth/grpcauth/internal/values"
 )
 
 // Interceptor judges the calls of a server. Make it with [New]; it is safe for concurrent use.
@@ -35,7 +35,7 @@ type Interceptor struct {
 // It panics if backend is nil or an option is wrong, with a text that says what to write: a server must not start half protected.
 func New(backend Backend, opts ...Option) *Interceptor {
 	i := &Interceptor{config: config{policy: Policy{}, backends: map[string]Backend{}, domain: defaultDomain, now: time.Now}}
-	if isNil(backend) {
+	if values.IsNil(backend) {
 		panic("grpcauth: New: the backend is nil")
 	}
 	for _, o := range opts {
@@ -49,15 +49,6 @@ func New(backend Backend, opts ...Option) *Interceptor {
 		panic("grpcauth: New: " + err.Error())
 	}
 	return i
-}
-
-// isNil also finds the nil pointer or function inside an interface, which a dropped constructor error leaves behind.
-func isNil(v any) bool {
-	if v == nil {
-		return true
-	}
-	r := reflect.ValueOf(v)
-	return (r.Kind() == reflect.Pointer || r.Kind() == reflect.Func || r.Kind() == reflect.Map) && r.IsNil()
 }
 
 // Unary returns the interceptor for unary calls. gRPC reads a call's message before it; [Interceptor.Registrar] judges before that.
@@ -106,6 +97,27 @@ func (i *Interceptor) Authenticate(ctx context.Context, fullMethod string) (cont
 		return nil, err
 	}
 	return ctx, nil
+}
+
+// Rule returns the rule of a method and the policy's key for it, "/package.Service/Method" or "/package.Service/*"; an empty pattern and the zero
+// [Rule] if no rule names it. It shares the policy's memory and is not changed.
+func (i *Interceptor) Rule(fullMethod string) (pattern string, rule Rule) {
+	r := i.rules.of(fullMethod)
+	return r.pattern, r.Rule
+}
+
+// Allows applies the rule of a method to a user, as if one of its backends had accepted her just now. The error is the refusal of the call.
+//
+// It is for tests and for showing callers what they may do. No loader is called, and nothing is decided by it.
+func (i *Interceptor) Allows(fullMethod string, user *User) error {
+	r := i.rules.of(fullMethod)
+	switch {
+	case r.Access == Public, r.Access == Optional && user == nil:
+		return nil
+	case user == nil:
+		return Errorf(CodeMissing, "the method needs a user")
+	}
+	return r.allows(user, i.now())
 }
 
 // serveStream judges a stream and runs its handler. The wrapper is a fresh one: reusing an outer interceptor's would change its context.

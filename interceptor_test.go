@@ -384,7 +384,7 @@ func TestEveryDecisionIsObservedOnce(t *testing.T) {
 	})
 	clock := grpcauthtest.NewClock(start)
 	auth := grpcauth.New(scheme("Bearer"), grpcauth.WithClock(clock.Now), grpcauth.WithBackends(map[string]grpcauth.Backend{"keys": remembering}),
-		grpcauth.WithPolicy(grpcauth.Policy{collectMethod: {Access: grpcauth.Public}, expandMethod: {Access: grpcauth.Optional}, converseMethod: {Backends: []string{"keys"}}}),
+		grpcauth.WithPolicy(grpcauth.Policy{collectMethod: {Access: grpcauth.Public}, expandMethod: {Access: grpcauth.Optional}, "/echo.v1.EchoService/*": {Backends: []string{"keys"}}, echoMethod: {}}),
 		grpcauth.WithObserver(grpcauth.ObserverFunc(func(_ context.Context, e grpcauth.Event) {
 			mu.Lock()
 			defer mu.Unlock()
@@ -422,6 +422,9 @@ func TestEveryDecisionIsObservedOnce(t *testing.T) {
 		}
 		if c.user == "" && e.User != nil || c.user != "" && (e.User == nil || e.User.ID != c.user) {
 			t.Errorf("%s: got the user %v, want %q", name, e.User, c.user)
+		}
+		if want := map[string]string{collectMethod: collectMethod, expandMethod: expandMethod, echoMethod: echoMethod, converseMethod: "/echo.v1.EchoService/*"}[c.method]; e.Rule != want {
+			t.Errorf("%s: got the rule %q, want %q", name, e.Rule, want)
 		}
 		if e.Peer == nil || e.Peer.String() != "127.0.0.1:1" {
 			t.Errorf("%s: got the peer %v", name, e.Peer)
@@ -615,17 +618,19 @@ func TestRulesAskWhatTheySay(t *testing.T) {
 		rule grpcauth.Rule
 		want string
 	}{
-		"nothing":            {grpcauth.Rule{}, "alice"},
-		"both scopes":        {grpcauth.Rule{Scopes: []string{"a", "b"}}, "alice"},
-		"one scope too many": {grpcauth.Rule{Scopes: []string{"a", "c"}}, "PERMISSION_DENIED"},
-		"scopes have cases":  {grpcauth.Rule{Scopes: []string{"A"}}, "PERMISSION_DENIED"},
-		"any scope":          {grpcauth.Rule{AnyScopes: []string{"c", "b"}}, "alice"},
-		"none of the scopes": {grpcauth.Rule{AnyScopes: []string{"c", "d"}}, "PERMISSION_DENIED"},
-		"permission":         {grpcauth.Rule{Permissions: []string{"orders.read"}}, "alice"},
-		"other permission":   {grpcauth.Rule{Permissions: []string{"orders.read", "users.read"}}, "PERMISSION_DENIED"},
-		"not bound":          {grpcauth.Rule{RequireBound: true}, "CREDENTIALS_INVALID"},
-		"bound":              {grpcauth.Rule{RequireBound: true, Backends: []string{"bound"}}, "alice"},
-		"denied":             {grpcauth.Rule{Access: grpcauth.Denied}, "PERMISSION_DENIED"},
+		"nothing":                 {grpcauth.Rule{}, "alice"},
+		"both scopes":             {grpcauth.Rule{Scopes: []string{"a", "b"}}, "alice"},
+		"one scope too many":      {grpcauth.Rule{Scopes: []string{"a", "c"}}, "PERMISSION_DENIED"},
+		"scopes have cases":       {grpcauth.Rule{Scopes: []string{"A"}}, "PERMISSION_DENIED"},
+		"any scope":               {grpcauth.Rule{AnyScopes: []string{"c", "b"}}, "alice"},
+		"any permission":          {grpcauth.Rule{AnyPermissions: []string{"users.read", "orders.read"}}, "alice"},
+		"none of the permissions": {grpcauth.Rule{AnyPermissions: []string{"users.read", "orders"}}, "PERMISSION_DENIED"},
+		"none of the scopes":      {grpcauth.Rule{AnyScopes: []string{"c", "d"}}, "PERMISSION_DENIED"},
+		"permission":              {grpcauth.Rule{Permissions: []string{"orders.read"}}, "alice"},
+		"other permission":        {grpcauth.Rule{Permissions: []string{"orders.read", "users.read"}}, "PERMISSION_DENIED"},
+		"not bound":               {grpcauth.Rule{RequireBound: true}, "CREDENTIALS_INVALID"},
+		"bound":                   {grpcauth.Rule{RequireBound: true, Backends: []string{"bound"}}, "alice"},
+		"denied":                  {grpcauth.Rule{Access: grpcauth.Denied}, "PERMISSION_DENIED"},
 	} {
 		auth := grpcauth.New(backend, grpcauth.WithBackends(map[string]grpcauth.Backend{"bound": bound}), grpcauth.WithPolicy(grpcauth.Policy{echoMethod: c.rule}))
 		if got := judge(auth, nil); got != c.want {
@@ -709,6 +714,116 @@ func TestCheckComparesPolicyAndServer(t *testing.T) {
 	}
 	if err := guarded.Check(srv); err == nil {
 		t.Error("the same service, open on another server: no error")
+	}
+}
+
+func TestCheckFindsMethodsThatNoRuleNames(t *testing.T) {
+	t.Parallel()
+	for name, c := range map[string]struct {
+		policy grpcauth.Policy
+		want   []string // the methods that are reported
+	}{
+		"no rule at all":         {nil, []string{echoMethod, collectMethod, expandMethod, converseMethod}},
+		"some methods":           {grpcauth.Policy{echoMethod: {}, collectMethod: {}}, []string{expandMethod, converseMethod}},
+		"the rest of a service":  {grpcauth.Policy{echoMethod: {}, "/echo.v1.EchoService/*": {}}, nil},
+		"a rule that denies all": {grpcauth.Policy{"/echo.v1.EchoService/*": {Access: grpcauth.Denied}}, nil},
+	} {
+		auth := grpcauth.New(scheme("Bearer"), grpcauth.WithPolicy(c.policy), grpcauth.WithExplicitRules())
+		srv := grpc.NewServer()
+		echov1.RegisterEchoServiceServer(auth.Registrar(srv), &echo{})
+		err := auth.Check(srv)
+		if (err == nil) != (c.want == nil) {
+			t.Errorf("%s: got %v", name, err)
+		}
+		for _, method := range []string{echoMethod, collectMethod, expandMethod, converseMethod} {
+			if reported := err != nil && strings.Contains(err.Error(), `no rule names "`+method+`"`); reported != slices.Contains(c.want, method) {
+				t.Errorf("%s: %s: got %v", name, method, err)
+			}
+		}
+		lenient := grpcauth.New(scheme("Bearer"), grpcauth.WithPolicy(c.policy))
+		open := grpc.NewServer()
+		echov1.RegisterEchoServiceServer(lenient.Registrar(open), &echo{})
+		if err := lenient.Check(open); err != nil {
+			t.Errorf("%s: without WithExplicitRules: %v", name, err)
+		}
+	}
+}
+
+func TestAllBackendsOfARuleMustAccept(t *testing.T) {
+	t.Parallel()
+	var backend string
+	auth := grpcauth.New(scheme("Bearer"),
+		grpcauth.WithBackends(map[string]grpcauth.Backend{"tokens": scheme("Bearer"), "keys": keyed("x-key", "key")}),
+		grpcauth.WithPolicy(grpcauth.Policy{echoMethod: {AllBackends: []string{"tokens", "keys"}}}),
+		grpcauth.WithObserver(grpcauth.ObserverFunc(func(_ context.Context, e grpcauth.Event) { backend = e.Backend })))
+	for name, c := range map[string]struct {
+		md   metadata.MD
+		want string
+	}{
+		"both":       {metadata.Pairs("authorization", "Bearer alice", "x-key", "carol"), "alice"},
+		"one":        {metadata.Pairs("authorization", "Bearer alice"), "CREDENTIALS_MISSING"},
+		"other":      {metadata.Pairs("x-key", "carol"), "CREDENTIALS_MISSING"},
+		"none":       {nil, "CREDENTIALS_MISSING"},
+		"one is bad": {metadata.Pairs("authorization", "Bearer bad", "x-key", "carol"), "CREDENTIALS_INVALID"},
+		"one down":   {metadata.Pairs("authorization", "Bearer alice", "x-key", "down"), "AUTHENTICATION_UNAVAILABLE"},
+	} {
+		ctx, err := auth.Authenticate(incoming(c.md), echoMethod)
+		got := info(err).GetReason()
+		if err == nil {
+			got = userID(ctx)
+		}
+		if got != c.want {
+			t.Errorf("%s: got %s, want %s", name, got, c.want)
+		}
+		if name == "both" && backend != "tokens+keys" {
+			t.Errorf("the event names %q", backend)
+		}
+	}
+}
+
+func TestAllowsAppliesARuleToAUser(t *testing.T) {
+	t.Parallel()
+	auth := grpcauth.New(scheme("Bearer"), grpcauth.WithClock(grpcauthtest.NewClock(start).Now), grpcauth.WithPolicy(grpcauth.Policy{
+		echoMethod: {Scopes: []string{"a"}, MaxAge: time.Hour}, collectMethod: {Access: grpcauth.Public}, expandMethod: {Access: grpcauth.Optional},
+		converseMethod: {Access: grpcauth.Denied},
+	}))
+	fresh := &grpcauth.User{ID: "alice", Scopes: []string{"a"}, AuthTime: start}
+	old := &grpcauth.User{ID: "alice", Scopes: []string{"a"}, AuthTime: start.Add(-2 * time.Hour)}
+	for name, c := range map[string]struct {
+		method string
+		user   *grpcauth.User
+		want   string
+	}{
+		"right":                  {echoMethod, fresh, "allowed"},
+		"too old":                {echoMethod, old, "STEP_UP_REQUIRED"},
+		"no scope":               {echoMethod, &grpcauth.User{ID: "bob", AuthTime: start}, "PERMISSION_DENIED"},
+		"nobody":                 {echoMethod, nil, "CREDENTIALS_MISSING"},
+		"nobody where public":    {collectMethod, nil, "allowed"},
+		"nobody where optional":  {expandMethod, nil, "allowed"},
+		"somebody where denied":  {converseMethod, fresh, "PERMISSION_DENIED"},
+		"nobody where denied":    {converseMethod, nil, "CREDENTIALS_MISSING"},
+		"a method without rules": {"/no.Such/Method", fresh, "allowed"},
+		"nobody without rules":   {"/no.Such/Method", nil, "CREDENTIALS_MISSING"},
+	} {
+		got := "allowed"
+		if err := auth.Allows(c.method, c.user); err != nil {
+			got = grpcauth.CodeOf(err).String()
+		}
+		if got != c.want {
+			t.Errorf("%s: got %s, want %s", name, got, c.want)
+		}
+	}
+}
+
+func TestRuleTellsWhichOneIsApplied(t *testing.T) {
+	t.Parallel()
+	auth := grpcauth.New(scheme("Bearer"), grpcauth.WithPolicy(grpcauth.Policy{echoMethod: {ACR: "gold"}, "/echo.v1.EchoService/*": {ACR: "silver"}}))
+	for method, want := range map[string][2]string{
+		echoMethod: {echoMethod, "gold"}, collectMethod: {"/echo.v1.EchoService/*", "silver"}, "/no.Such/Method": {"", ""}, "echo.v1.EchoService/Echo": {"", ""}, "": {"", ""},
+	} {
+		if pattern, rule := auth.Rule(method); pattern != want[0] || rule.ACR != want[1] {
+			t.Errorf("%q: got %q %q, want %q", method, pattern, rule.ACR, want)
+		}
 	}
 }
 

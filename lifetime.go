@@ -152,10 +152,7 @@ func (l *lifetime) serveApart(handler func() error) error {
 	case <-l.ended:
 		return l.finish(nil)
 	case o := <-panics.Apart(handler):
-		err := l.finish(o.Err)
-		if o.Panicked != nil {
-			panic(o.Panicked) // for the server's own recovery, as if the handler had run here
-		}
-		return err
+		defer o.Repanic() // for the server's own recovery, as if the handler had run here
+		return l.finish(o.Err)
 	}
 }

@@ -9,6 +9,7 @@ import (
 
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/peer"
+	"google.golang.org/grpc/status"
 
 	"github.com/grpcauth/grpcauth/internal/wire"
 )
@@ -31,6 +32,8 @@ func (f ObserverFunc) Observe(ctx context.Context, event Event) { f(ctx, event) 
 type Event struct {
 	// Method is the full method, at most 256 bytes of it. Of an unknown method it is the caller's own text: escape it.
 	Method string
+	// Rule is the policy's key for the method, "/package.Service/Method" or "/package.Service/*"; empty if no rule names it.
+	Rule string
 	// Access is what the method's rule says.
 	Access Access
 	// Backend names the backend that decided, by its name in WithBackends or its scheme; empty if none found a credential.
@@ -56,7 +59,7 @@ type Event struct {
 // observe tells all observers of a decision.
 func (i *Interceptor) observe(c *call, r *rule, start time.Time, err error) {
 	e := Event{
-		Method: wire.Printable(c.req.method, maxMethod), Access: r.Access, Backend: c.req.decidedBy, Err: err, User: c.user.Clone(),
+		Method: wire.Printable(c.req.method, maxMethod), Rule: r.pattern, Access: r.Access, Backend: c.req.decidedBy, Err: err, User: c.user.Clone(),
 		Latency: i.now().Sub(start), Remembered: c.req.remembered, Recheck: c.req.recheck,
 	}
 	if p, ok := peer.FromContext(c.Context); ok {
@@ -66,10 +69,7 @@ func (i *Interceptor) observe(c *call, r *rule, start time.Time, err error) {
 		e.Code, e.User = CodeOf(err), nil
 		e.Status = e.Code.GRPC()
 		if callerGone(c.Context, err) {
-			e.Status = codes.Canceled
-			if c.Context.Err() == context.DeadlineExceeded {
-				e.Status = codes.DeadlineExceeded
-			}
+			e.Status = status.FromContextError(c.Context.Err()).Code()
 		}
 	}
 	for _, o := range i.observers {

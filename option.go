@@ -6,10 +6,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	"google.golang.org/grpc/peer"
 
+	"github.com/grpcauth/grpcauth/internal/values"
 	"github.com/grpcauth/grpcauth/internal/wire"
 )
 
@@ -31,6 +33,7 @@ type config struct {
 	domain    string
 	recheck   time.Duration
 	plaintext bool
+	explicit  bool
 	secure    func(*peer.Peer) bool
 	now       func() time.Time
 	errs      []error
@@ -55,11 +58,18 @@ func WithPolicy(policy Policy) Option {
 	})
 }
 
+// WithExplicitRules has [Interceptor.Check] fail for every method of the server that no rule of the policy names, so that none is forgotten.
+//
+// Calls are judged the same: a method without a rule has the zero [Rule].
+func WithExplicitRules() Option {
+	return optionFunc(func(c *config) { c.explicit = true })
+}
+
 // WithBackends names backends for [Rule].Backends. It may be given several times, but each name only once.
 func WithBackends(backends map[string]Backend) Option {
 	return optionFunc(func(c *config) {
 		for name, b := range backends {
-			if _, twice := c.backends[name]; twice || name == "" || isNil(b) {
+			if _, twice := c.backends[name]; twice || name == "" || values.IsNil(b) {
 				c.failf("WithBackends: %q is empty, nil or given twice", name)
 			}
 			c.backends[name] = b
@@ -70,7 +80,7 @@ func WithBackends(backends map[string]Backend) Option {
 // WithObserver adds an observer of all decisions.
 func WithObserver(observer Observer) Option {
 	return optionFunc(func(c *config) {
-		if isNil(observer) {
+		if values.IsNil(observer) {
 			c.failf("WithObserver: the observer is nil")
 		}
 		c.observers = append(c.observers, observer)
@@ -123,7 +133,6 @@ func WithClock(now func() time.Time) Option {
 	return optionFunc(func(c *config) {
 		if now == nil {
 			c.failf("WithClock: the function is nil")
-			return
 		}
 		c.now = now
 	})
@@ -141,9 +150,11 @@ func (c *config) compile(backend Backend) (rules, []Scheme) {
 	}
 	rs := rules{exact: map[string]*rule{}, wide: map[string]*rule{}, rest: &rule{backend: fallback, schemes: fallback.schemes}}
 	for method, r := range c.policy {
-		made := &rule{Rule: r, backend: fallback}
+		made := &rule{Rule: r, pattern: method, backend: fallback}
 		if len(r.Backends) > 0 {
 			made.backend = newChain(c.named(method, r.Backends), r.Backends)
+		} else if len(r.AllBackends) > 0 {
+			made.backend = newChain([]Backend{All(c.named(method, r.AllBackends)...)}, []string{strings.Join(r.AllBackends, "+")})
 		}
 		made.schemes = made.backend.schemes
 		if service, name, _ := wire.SplitMethod(method); name == "*" {

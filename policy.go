@@ -41,12 +41,13 @@ func (a Access) String() string {
 type Rule struct {
 	// Access is whether a user is needed.
 	Access Access
-	// Backends are names given to [WithBackends], any of which may accept the call in place of the default backend.
-	Backends []string
+	// Backends are names given to [WithBackends], any of which may accept the call in place of the default backend. AllBackends must all accept
+	// it, as under [All]; a rule has one of the two lists.
+	Backends, AllBackends []string
 	// Scopes are all needed, AnyScopes at least one of.
 	Scopes, AnyScopes []string
-	// Permissions are all needed; see [User.HasPermission].
-	Permissions []string
+	// Permissions are all needed, AnyPermissions at least one of; see [User.HasPermission].
+	Permissions, AnyPermissions []string
 	// MaxAge is how long ago the user may have logged in at the most, by [User].AuthTime; zero means any time. Otherwise CodeStepUp.
 	MaxAge time.Duration
 	// ACR is the authentication context class that is needed, by [User].ACR; empty means any. Otherwise CodeStepUp.
@@ -86,21 +87,24 @@ func (p Policy) Validate() error {
 }
 
 func (r *Rule) validate() error {
-	asks := len(r.Scopes)+len(r.AnyScopes)+len(r.Permissions) > 0 || r.MaxAge != 0 || r.ACR != "" || r.RequireBound
+	asks := len(r.Scopes)+len(r.AnyScopes)+len(r.Permissions)+len(r.AnyPermissions) > 0 || r.MaxAge != 0 || r.ACR != "" || r.RequireBound
 	switch {
 	case r.Access > Denied:
 		return fmt.Errorf("unknown access %d: write Required, Optional, Public or Denied", r.Access)
 	case r.Access == Optional && asks:
 		return errors.New("access Optional would let callers without a user past what the rule asks of users: write Required, or ask nothing")
-	case r.Access == Public && (asks || len(r.Backends) > 0):
+	case r.Access == Public && (asks || len(r.Backends)+len(r.AllBackends) > 0):
 		return errors.New("access Public never has a user: write Required, or ask nothing and name no backends")
+	case len(r.Backends) > 0 && len(r.AllBackends) > 0:
+		return errors.New("Backends and AllBackends are both set: write the names that may each accept a call, or those that must all accept it")
 	case r.MaxAge < 0:
 		return errors.New("MaxAge is negative: write a positive duration, or zero for no limit")
 	case strings.ContainsFunc(r.ACR, func(c rune) bool { return c <= ' ' || c == 0x7f }):
 		return errors.New("ACR has white space or control characters: write one class")
 	}
-	for name, list := range map[string][]string{"Backends": r.Backends, "Scopes": r.Scopes, "AnyScopes": r.AnyScopes, "Permissions": r.Permissions} {
+	for i, list := range [][]string{r.Backends, r.AllBackends, r.Scopes, r.AnyScopes, r.Permissions, r.AnyPermissions} {
 		if slices.Contains(list, "") {
+			name := [...]string{"Backends", "AllBackends", "Scopes", "AnyScopes", "Permissions", "AnyPermissions"}[i]
 			return fmt.Errorf("%s has an empty entry: take it out or write its name", name)
 		}
 	}
@@ -110,6 +114,7 @@ func (r *Rule) validate() error {
 // rule is a Rule made ready: its backends found, their schemes listed.
 type rule struct {
 	Rule
+	pattern string // the policy's key; empty: no rule names the method
 	backend *chain
 	schemes []Scheme
 }
@@ -139,6 +144,9 @@ func (r *rule) allows(u *User, now time.Time) error {
 			return Errorf(CodeForbidden, "the permission %q is missing", permission)
 		}
 	}
+	if len(r.AnyPermissions) > 0 && !slices.ContainsFunc(r.AnyPermissions, u.HasPermission) {
+		return Errorf(CodeForbidden, "none of the permissions %q", r.AnyPermissions)
+	}
 	return nil
 }
 
@@ -152,12 +160,8 @@ func (rs *rules) of(method string) *rule {
 	if r, ok := rs.exact[method]; ok {
 		return r
 	}
-	if len(rs.wide) > 0 {
-		if service, _, ok := wire.SplitMethod(method); ok {
-			if r, ok := rs.wide[service]; ok {
-				return r
-			}
-		}
+	if service, _, ok := wire.SplitMethod(method); ok && rs.wide[service] != nil {
+		return rs.wide[service]
 	}
 	return rs.rest
 }

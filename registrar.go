@@ -6,11 +6,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"reflect"
 	"slices"
 
 	"google.golang.org/grpc"
 
+	"github.com/grpcauth/grpcauth/internal/values"
 	"github.com/grpcauth/grpcauth/internal/wire"
 )
 
@@ -26,7 +26,7 @@ type Server interface {
 // A call that is refused there is not seen by the server's other interceptors. An interceptor of the same [Interceptor] on the server does not
 // judge a call again. Unknown methods are not covered: [Interceptor.ServerOptions] covers them.
 func (i *Interceptor) Registrar(server Server) Server {
-	if isNil(server) {
+	if values.IsNil(server) {
 		panic("grpcauth: Registrar: the server is nil")
 	}
 	return &registrar{Server: server, interceptor: i}
@@ -65,10 +65,7 @@ func serverOf(s Server) any {
 	for g, ok := s.(*registrar); ok; g, ok = s.(*registrar) {
 		s = g.Server
 	}
-	if reflect.TypeOf(s).Comparable() {
-		return s
-	}
-	return new(byte) // equal to nothing
+	return values.Identity(s)
 }
 
 func (i *Interceptor) gate(method string, handler grpc.MethodHandler) grpc.MethodHandler {
@@ -91,7 +88,8 @@ func (i *Interceptor) streamGate(method string, handler grpc.StreamHandler) grpc
 // Check compares the interceptor with what is registered on a server; call it before Serve.
 //
 // It reports every rule for a service or method that the server lacks, and every service that is neither registered through
-// [Interceptor.Registrar] nor covered by the interceptors that were asked for: streams although Stream was never called.
+// [Interceptor.Registrar] nor covered by the interceptors that were asked for: streams although Stream was never called. With
+// [WithExplicitRules] it also reports every method that no rule names.
 func (i *Interceptor) Check(server Server) error {
 	var errs []error
 	services := server.GetServiceInfo()
@@ -105,14 +103,16 @@ func (i *Interceptor) Check(server Server) error {
 		}
 	}
 	for _, service := range sortedKeys(services) {
-		if _, ok := i.guarded.Load(guard{serverOf(server), service}); ok {
-			continue
-		}
+		_, guarded := i.guarded.Load(guard{serverOf(server), service})
 		for _, m := range services[service].Methods {
-			if stream := m.IsClientStream || m.IsServerStream; stream && !i.stream.Load() {
-				errs = append(errs, fmt.Errorf("the stream %q is open: pass Stream(), or ServerOptions(), to grpc.NewServer", "/"+service+"/"+m.Name))
-			} else if !stream && !i.unary.Load() {
-				errs = append(errs, fmt.Errorf("the method %q is open: pass Unary(), or ServerOptions(), to grpc.NewServer", "/"+service+"/"+m.Name))
+			method := "/" + service + "/" + m.Name
+			if stream := m.IsClientStream || m.IsServerStream; stream && !guarded && !i.stream.Load() {
+				errs = append(errs, fmt.Errorf("the stream %q is open: pass Stream(), or ServerOptions(), to grpc.NewServer", method))
+			} else if !stream && !guarded && !i.unary.Load() {
+				errs = append(errs, fmt.Errorf("the method %q is open: pass Unary(), or ServerOptions(), to grpc.NewServer", method))
+			}
+			if i.explicit && i.rules.of(method).pattern == "" {
+				errs = append(errs, fmt.Errorf("no rule names %q: add one to the policy, if only with access Required", method))
 			}
 		}
 	}

@@ -136,7 +136,6 @@ func WithLoader[T any](load func(context.Context, *User) (T, error)) Option {
 	return optionFunc(func(c *config) {
 		if load == nil || c.load != nil {
 			c.failf("WithLoader: give one function, once")
-			return
 		}
 		c.load = func(ctx context.Context, u *User) (any, error) { return load(ctx, u) }
 	})

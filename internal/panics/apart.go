@@ -13,6 +13,13 @@ type Outcome struct {
 	Panicked any
 }
 
+// Repanic panics with what the function panicked with, if it did.
+func (o Outcome) Repanic() {
+	if o.Panicked != nil {
+		panic(o.Panicked)
+	}
+}
+
 // Apart runs f in a goroutine of its own, which ends with f. The channel gets its outcome, and nobody needs to wait for it.
 func Apart(f func() error) <-chan Outcome {
 	done := make(chan Outcome, 1)
