@@ -25,7 +25,7 @@ func FuzzParse(f *testing.F) {
 		name, pass, err := parse(credential)
 		r := http.Request{Header: http.Header{"Authorization": {"Basic " + credential}}}
 		theirName, theirPass, ok := r.BasicAuth()
-		clean := utf8.ValidString(theirName+theirPass) && !strings.ContainsFunc(theirName+theirPass, unicode.IsControl)
+		clean := utf8.ValidString(theirName) && utf8.ValidString(theirPass) && !strings.ContainsFunc(theirName+theirPass, unicode.IsControl)
 		if err != nil {
 			if name != "" || pass != "" {
 				t.Fatal("an error and a name or a password")
