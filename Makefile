@@ -25,6 +25,10 @@ help: ## Show this help
 test: ## Test all modules with the race detector, in random order
 	$(call modules,go test -race -shuffle=on -timeout 5m ./...)
 
+.PHONY: canary
+canary: ## Run all tests once more, and end where a decision shows the credential of its call
+	$(call modules,go test -tags grpcauth_canary -timeout 5m ./...)
+
 .PHONY: lint
 lint: ## Check Go, protos and go.mod files
 	$(buf) lint

@@ -466,8 +466,12 @@ func (tr tree) packages() map[string][]file {
 }
 
 func (f file) path() string    { return path.Join(f.dir, f.name) }
-func (f file) test() bool      { return strings.HasSuffix(f.name, "_test.go") }
 func (f file) generated() bool { return ast.IsGenerated(f.ast) }
+
+// test reports whether only tests build the file.
+func (f file) test() bool {
+	return strings.HasSuffix(f.name, "_test.go") || strings.Contains(f.text, "\n//go:build grpcauth_canary\n")
+}
 
 func (f file) imports() (paths []string) {
 	for _, i := range f.ast.Imports {

@@ -34,7 +34,7 @@ type Interceptor struct {
 //
 // It panics if backend is nil or an option is wrong, with a text that says what to write: a server must not start half protected.
 func New(backend Backend, opts ...Option) *Interceptor {
-	i := &Interceptor{config: config{policy: Policy{}, backends: map[string]Backend{}, domain: defaultDomain, now: time.Now}}
+	i := &Interceptor{config: config{policy: Policy{}, backends: map[string]Backend{}, observers: append([]Observer(nil), watchers...), domain: defaultDomain, now: time.Now}}
 	if values.IsNil(backend) {
 		panic("grpcauth: New: the backend is nil")
 	}

@@ -56,6 +56,9 @@ type Event struct {
 	Recheck bool
 }
 
+// watchers are observers of all interceptors, which only builds for tests have.
+var watchers []Observer
+
 // observe tells all observers of a decision.
 func (i *Interceptor) observe(c *call, r *rule, start time.Time, err error) {
 	e := Event{
@@ -66,8 +69,7 @@ func (i *Interceptor) observe(c *call, r *rule, start time.Time, err error) {
 		e.Peer = p.Addr
 	}
 	if err != nil {
-		e.Code, e.User = CodeOf(err), nil
-		e.Status = e.Code.GRPC()
+		e.Code, e.Status, e.User = CodeOf(err), CodeOf(err).GRPC(), nil
 		if callerGone(c.Context, err) {
 			e.Status = status.FromContextError(c.Context.Err()).Code()
 		}
