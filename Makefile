@@ -30,7 +30,7 @@ canary: ## Run all tests once more, and end where a decision shows the credentia
 	$(call modules,go test -tags grpcauth_canary -timeout 5m ./...)
 
 .PHONY: lint
-lint: ## Check Go, protos and go.mod files
+lint: breaking ## Check Go, protos and go.mod files
 	$(buf) lint
 	$(buf) format --diff --exit-code
 	$(call modules,go mod tidy -diff && $(call tool,golangci-lint) run --config $(CURDIR)/.golangci.yml ./...)
@@ -45,6 +45,11 @@ checkgenerate: ## Fail if generating would change a file
 	fresh=$$(mktemp -d) && trap 'rm -rf "$$fresh"' EXIT && \
 	$(buf) generate --output "$$fresh" && \
 	diff <(sums .) <(sums "$$fresh") || { echo 'generated code differs from the protos: run make generate' >&2; exit 1; }
+
+# A release copies its protos to testdata/released, where a review sees what is promised from then on.
+.PHONY: breaking
+breaking: ## Fail if a public proto breaks who uses that of the last release
+	$(buf) breaking proto --against testdata/released
 
 .PHONY: vuln
 vuln: ## Look for known vulnerabilities; VULNDB=DIR reads the database from a folder instead of the network

@@ -63,6 +63,8 @@ func figures() []figure {
 		{"interceptor alone, remembered tokens: many (100,000) / few (1,000)", atMost(1.5), func(w *world, e effort) reading { return slower(crowd(e.tokens, 1_000))(w, e) }},
 
 		{"interceptor alone, policy: 1,000 rules / one", atMost(1.05), slower(policies(1_000))},
+		{"interceptor alone, policy: of 1,000 methods from their .proto / one rule in Go", atMost(1.05), slower(annotated(1_000))},
+		{"interceptor alone, policy, allocations: of 1,000 methods from their .proto - one rule in Go", counted(atMost(0.1), "none"), added(annotated(1_000))},
 		{"message on a stream without expiry, allocations beside gRPC's: ours - none", counted(atMost(0), "none"), added(messagesAlone())},
 		{"message on a stream without expiry, whole, allocations: ours / none", bound{}, objects(messages())},
 		{"message on a stream without expiry, whole: ours / none", bound{}, slower(messages())},

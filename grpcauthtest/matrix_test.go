@@ -12,6 +12,7 @@ import (
 	"testing"
 	"time"
 
+	"google.golang.org/genproto/googleapis/rpc/errdetails"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/credentials"
@@ -44,7 +45,11 @@ type abrupt struct {
 }
 
 func (abrupt) Echo(context.Context, *echov1.EchoRequest) (*echov1.EchoResponse, error) {
-	return nil, status.Error(codes.PermissionDenied, "the application's own")
+	refusal, err := status.New(codes.PermissionDenied, "the application's own").WithDetails(&errdetails.ErrorInfo{Reason: "OUT_OF_STOCK", Domain: "shop"})
+	if err != nil {
+		return nil, err
+	}
+	return nil, refusal.Err()
 }
 
 var matrixPolicy = grpcauth.Policy{
