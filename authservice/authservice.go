@@ -21,6 +21,7 @@ import (
 	"github.com/grpcauth/grpcauth/backends/session"
 	"github.com/grpcauth/grpcauth/password"
 	grpcauthv1 "github.com/grpcauth/grpcauth/proto/grpcauth/v1"
+	"github.com/grpcauth/grpcauth/throttle"
 )
 
 // ErrChanged is what Options.SetPassword returns if the account's hash is not the one to be replaced.
@@ -61,6 +62,10 @@ type Options struct {
 	// RecentLogin is how long ago the user may have logged in to create an API key; any time by default.
 	RecentLogin time.Duration
 
+	// Limiter refuses attempts at a password that failed too often lately, by account and by address, before a hash is computed. The account of Login is the
+	// name as Canonical made it. Share it with the basic backend, if there is one. No limit by default: set it.
+	Limiter *throttle.Limiter
+
 	// After is told what happened, before the caller is. It does not return an error: keep what it could not write.
 	After func(ctx context.Context, e Event)
 	// InsecureAllowPlaintext takes passwords and refresh tokens over unencrypted connections from anywhere; see [grpcauth.InsecureAllowPlaintext].
@@ -78,9 +83,6 @@ type Server struct {
 	opts   Options
 	offers []grpcauthv1.Credential // the first is the one of a request that names none
 	tokens *pairs                  // nil without Options.Tokens
-
-	// reserve pays for an attempt at the account of a name before its password is compared; done gives it back after a right one.
-	reserve func(ctx context.Context, name string) (done func(right bool), err error)
 }
 
 // New returns a service. An error names the option that is wrong and says what to write.
@@ -111,7 +113,7 @@ func New(opts Options) (*Server, error) {
 			return nil, fmt.Errorf("authservice: %w", err)
 		}
 	}
-	s := &Server{opts: opts, reserve: func(context.Context, string) (func(bool), error) { return func(bool) {}, nil }}
+	s := &Server{opts: opts}
 	if opts.Sessions != nil {
 		for _, scheme := range opts.Sessions.Schemes() {
 			if scheme.Cookie != "" {

@@ -102,20 +102,18 @@ func (s *Server) changePassword(ctx context.Context, req *grpcauthv1.ChangePassw
 
 // proven finds the account of a caller who knows its password.
 func (s *Server) proven(ctx context.Context, user *grpcauth.User, pass string) (Account, error) {
-	done, err := s.reserve(ctx, user.Issuer+"\x00"+user.ID)
+	attempt, err := s.reserve(ctx, user.Issuer+"\x00"+user.ID) // no name of a login has a NUL
 	if err != nil {
 		return Account{}, err
 	}
-	right := false
-	defer func() { done(right) }()
+	defer attempt.end()
 	account, err := s.accountOf(ctx, user)
 	if err != nil {
 		return Account{}, err
 	}
-	if err := s.compare(ctx, account, unusable(account), pass); err != nil {
+	if err := attempt.judge(func() error { return s.compare(ctx, account, unusable(account), pass) }); err != nil {
 		return Account{}, err
 	}
-	right = true
 	account.User = account.User.Clone()
 	account.User.Issuer = user.Issuer
 	return account, nil

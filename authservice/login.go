@@ -20,6 +20,7 @@ import (
 	"github.com/grpcauth/grpcauth"
 	"github.com/grpcauth/grpcauth/backends/session"
 	grpcauthv1 "github.com/grpcauth/grpcauth/proto/grpcauth/v1"
+	"github.com/grpcauth/grpcauth/throttle"
 )
 
 // cleanup is how long the service goes on with what must not be left half done when its caller has hung up.
@@ -118,22 +119,20 @@ func (s *Server) login(ctx context.Context, req *grpcauthv1.LoginRequest) (resp 
 			noName = err
 		}
 	}
-	done, err := s.reserve(ctx, name)
+	attempt, err := s.reserve(ctx, name)
 	if err != nil {
 		return nil, err
 	}
-	right := false
-	defer func() { done(right) }()
+	defer attempt.end()
 
 	account, cause, err := s.account(ctx, name, noName)
 	if err != nil {
 		return nil, err
 	}
 	e.User = account.User
-	if err := s.compare(ctx, account, cause, req.GetPassword()); err != nil {
+	if err := attempt.judge(func() error { return s.compare(ctx, account, cause, req.GetPassword()) }); err != nil {
 		return nil, err
 	}
-	right = true
 	hashes := s.rehash(ctx, account, req.GetPassword())
 	given, err := s.issue(ctx, account.User, a)
 	if err != nil {
@@ -153,6 +152,47 @@ func (s *Server) login(ctx context.Context, req *grpcauthv1.LoginRequest) (resp 
 		return nil, err
 	}
 	return &grpcauthv1.LoginResponse{Issued: given.message}, nil
+}
+
+// attempt is one at a password that was reserved. It is given back if no password was compared in the end.
+type attempt struct {
+	done    func(throttle.Outcome) // nil: no Limiter
+	outcome throttle.Outcome
+}
+
+// judge compares a password. A caller who hangs up meanwhile has made the attempt nevertheless.
+func (a *attempt) judge(compare func() error) error {
+	a.outcome = throttle.Failed
+	err := compare()
+	switch {
+	case err == nil:
+		a.outcome = throttle.Succeeded
+	case grpcauth.CodeOf(err) == grpcauth.CodeThrottled: // too many are being checked, and so this one was not
+		a.outcome = throttle.NotJudged
+	}
+	return err
+}
+
+func (a *attempt) end() {
+	if a.done != nil {
+		a.done(a.outcome)
+	}
+}
+
+// reserve pays for an attempt at an account before its password is compared.
+func (s *Server) reserve(ctx context.Context, account string) (*attempt, error) {
+	a := &attempt{outcome: throttle.NotJudged}
+	if s.opts.Limiter == nil {
+		return a, nil
+	}
+	var err error
+	a.done, err = s.opts.Limiter.Reserve(ctx, account, s.opts.Limiter.Address(ctx))
+	if refusal, ok := errors.AsType[*throttle.Error](err); ok {
+		return nil, grpcauth.Errorf(grpcauth.CodeThrottled, "authservice: %w", err).WithRetryDelay(refusal.RetryAfter)
+	} else if err != nil {
+		return nil, fmt.Errorf("the attempt could not be counted: %w", err)
+	}
+	return a, nil
 }
 
 // given is a login that was made. It is nobody's until it is delivered, and can be taken back.

@@ -91,6 +91,14 @@ func figures() []figure {
 		{"refusing an API key: of an unknown ID / with a wrong secret", bound{"0.91 to 1.10", func(r float64) bool { return r >= 1/1.1 && r <= 1.1 }, false}, slower(strangers())},
 		{"slowest hundredth of calls with a session: while 100 log in / without them", atMost(2), loginRush},
 
+		{"attempt at a password, reserved and given back in memory: what it adds", within(time.Microsecond), adds(attempts())},
+		{"attempt at a password, reserved and given back in memory: allocations", counted(atMost(1), "ours at most 1"), objects(attempts())},
+		{"interceptor alone, remembered token: wrong ones are counted / are not", bound{}, slower(limitedToken())},
+		{"round trips to count attempts in Redis: of a good token, first looks", counted(atMost(0), "none"), counterTrips(newTokens)},
+		{"round trips to count attempts in Redis: of a password", counted(atMost(1), "one"), counterTrips(wrongPasswords)},
+		{"memory after 1,000,000 failing names from 100,000 addresses", counted(atMost(64<<20), "at most 64 MiB"), guessers(guessersMemory)},
+		{"slowest hundredth of good passwords: after them / before", atMost(1.2), guessers(guessersSlow)},
+
 		{"interceptor alone, remembered password: bcrypt of cost 10 each time / ours", bound{}, faster(password((*world).bcryptCheck))},
 		{"interceptor alone, remembered password: argon2id as ours each time / ours", bound{}, faster(password((*world).argonCheck))},
 	}

@@ -19,6 +19,7 @@ import (
 	"github.com/grpcauth/grpcauth/internal/remember"
 	"github.com/grpcauth/grpcauth/internal/wire"
 	"github.com/grpcauth/grpcauth/store"
+	"github.com/grpcauth/grpcauth/throttle"
 )
 
 // Options say where keys are kept and what they look like. Store and Prefix are required.
@@ -47,6 +48,9 @@ type Options struct {
 	RememberFor time.Duration
 	// MaxRemembered is how many right keys are remembered if RememberFor is set; 10,000 by default. Each takes about a kilobyte.
 	MaxRemembered int
+	// Limiter refuses attempts at a key, or from an address, that failed too often lately, before a secret is compared. The account is the key's ID. A
+	// key that was right within 5 minutes is no attempt, though it is still judged. No limit by default: a secret of 256 bits is not guessed.
+	Limiter *throttle.Limiter
 	// Realm is the realm of the challenge; the server's error domain by default.
 	Realm string
 	// Now replaces time.Now.
@@ -68,6 +72,7 @@ type Backend struct {
 	schemes []grpcauth.Scheme
 	dummy   []byte // the value of a record that nobody has the secret of
 	used    *used
+	proven  *proven // nil: no Limiter
 
 	keyer      *remember.Keyer
 	right      *remember.Cache[*verdict]
@@ -128,6 +133,9 @@ func New(opts Options) (*Backend, error) {
 		keyer: remember.NewKeyer(), right: remember.New[*verdict](opts.MaxRemembered),
 	}
 	b.used = newUsed(b)
+	if opts.Limiter != nil {
+		b.proven = newProven()
+	}
 	return b, nil
 }
 
@@ -180,7 +188,7 @@ var (
 // look judges a key, or remembers that it was right.
 func (b *Backend) look(ctx context.Context, req *grpcauth.Request, text string, parts parts) (*verdict, error) {
 	if b.opts.RememberFor == 0 {
-		return b.judge(ctx, parts)
+		return b.attempt(ctx, req, text, parts)
 	}
 	remembered := b.keyer.Key(text)
 	if !req.Recheck() {
@@ -192,7 +200,7 @@ func (b *Backend) look(ctx context.Context, req *grpcauth.Request, text string, 
 	b.mu.RLock()
 	generation := b.generation
 	b.mu.RUnlock()
-	v, err := b.judge(ctx, parts)
+	v, err := b.attempt(ctx, req, text, parts)
 	if err != nil {
 		if grpcauth.CodeOf(err) != grpcauth.CodeUnavailable {
 			b.right.Delete(remembered)

@@ -79,8 +79,9 @@ func (w *watched) Put(ctx context.Context, rec store.Record) error {
 type world struct {
 	*apikey.Backend
 
-	store *watched
-	clock *grpcauthtest.Clock
+	store  *watched
+	clock  *grpcauthtest.Clock
+	limits *grpcauthtest.Clock // of the limiter, if there is one
 }
 
 func newWorld(tb testing.TB, opts apikey.Options) *world {

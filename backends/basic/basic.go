@@ -16,6 +16,7 @@ import (
 	"github.com/grpcauth/grpcauth"
 	"github.com/grpcauth/grpcauth/internal/remember"
 	"github.com/grpcauth/grpcauth/password"
+	"github.com/grpcauth/grpcauth/throttle"
 )
 
 // Account is what the application knows of a user name. The zero Account means that there is no such user.
@@ -53,6 +54,9 @@ type Options struct {
 	// the stored one: otherwise a password that was changed meanwhile would come back. Its error does not fail the call; it is called again when the
 	// hash of that password is next computed.
 	StoreHash func(ctx context.Context, username, old, hash string) error
+	// Limiter refuses attempts at an account, or from an address, that failed too often lately, before a hash is computed. A right password that is
+	// remembered is no attempt. The account is the name as Canonical made it. No limit by default: guessers are slowed by the hash alone.
+	Limiter *throttle.Limiter
 	// Realm is the realm of the challenge; the server's error domain by default.
 	Realm string
 	// MaxRemembered is how many right passwords are remembered; 10,000 by default, none if negative. Each takes about 200 bytes.
@@ -135,7 +139,7 @@ func (b *Backend) Authenticate(ctx context.Context, req *grpcauth.Request) (*grp
 			account, cause = Account{}, err // still refused only after the work of a wrong password
 		}
 	}
-	remembered, err := b.check(ctx, name, account, pass, cause)
+	remembered, err := b.check(ctx, name, account, pass, cause, req.Recheck())
 	if err != nil {
 		return nil, err
 	}

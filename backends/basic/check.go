@@ -5,11 +5,13 @@ package basic
 import (
 	"context"
 	"errors"
+	"fmt"
 	"time"
 
 	"github.com/grpcauth/grpcauth"
 	"github.com/grpcauth/grpcauth/internal/remember"
 	"github.com/grpcauth/grpcauth/password"
+	"github.com/grpcauth/grpcauth/throttle"
 )
 
 var (
@@ -19,7 +21,9 @@ var (
 
 // check compares a password with an account's hash. Whatever is wrong with the account, it costs what a wrong password costs: where no hash
 // can be compared, a dummy stands in, through the same memory and the same sharing of work.
-func (b *Backend) check(ctx context.Context, name string, account Account, pass string, cause error) (remembered bool, err error) {
+//
+// An attempt is reserved before it is judged, by the one caller that judges it, and not on a recheck.
+func (b *Backend) check(ctx context.Context, name string, account Account, pass string, cause error, recheck bool) (remembered bool, err error) {
 	hash := account.PasswordHash
 	switch {
 	case cause != nil:
@@ -39,8 +43,20 @@ func (b *Backend) check(ctx context.Context, name string, account Account, pass 
 		if _, ok := b.right.Get(key, b.opts.Now()); ok && cause == nil {
 			return struct{}{}, nil // another caller was done with it just now
 		}
+		outcome := throttle.Failed // stands if the caller hangs up
+		if b.opts.Limiter != nil && !recheck {
+			done, err := b.opts.Limiter.Reserve(ctx, name, b.opts.Limiter.Address(ctx))
+			if err != nil {
+				return struct{}{}, throttled(err)
+			}
+			defer func() { done(outcome) }()
+		}
 		err := b.compare(ctx, hash, pass)
+		if errors.Is(err, password.ErrBusy) {
+			outcome = throttle.NotJudged
+		}
 		if err == nil && cause == nil {
+			outcome = throttle.Succeeded
 			now := b.opts.Now()
 			b.right.Put(key, struct{}{}, now, now.Add(b.opts.RememberFor))
 			b.rehash(ctx, name, hash, pass)
@@ -60,6 +76,14 @@ func (b *Backend) check(ctx context.Context, name string, account Account, pass 
 		return false, grpcauth.Errorf(grpcauth.CodeInvalid, "basic: %w", cause)
 	}
 	return false, nil
+}
+
+// throttled is the answer to an attempt that the limiter did not take.
+func throttled(err error) error {
+	if refusal, ok := errors.AsType[*throttle.Error](err); ok {
+		return grpcauth.Errorf(grpcauth.CodeThrottled, "basic: %w", err).WithRetryDelay(refusal.RetryAfter)
+	}
+	return fmt.Errorf("basic: the attempt could not be counted: %w", err)
 }
 
 // compare does one hash computation, also where the stored hash or the password is of no use.

@@ -21,6 +21,7 @@ import (
 
 	"github.com/grpcauth/grpcauth"
 	"github.com/grpcauth/grpcauth/internal/remember"
+	"github.com/grpcauth/grpcauth/throttle"
 )
 
 // Verifier judges a token, by its text alone.
@@ -64,6 +65,9 @@ type Options struct {
 	RequireBinding bool
 	// DPoP takes tokens that are bound to a key of their callers; by default they are refused, since nothing else can prove that.
 	DPoP *DPoP
+	// Limiter refuses tokens that are not remembered from an address that too many wrong ones came from lately. Those that have expired or were revoked
+	// are not counted: they were right once. No limit by default.
+	Limiter *throttle.Limiter
 	// Now replaces time.Now.
 	Now func() time.Time
 }
@@ -173,7 +177,9 @@ func (b *Backend) Authenticate(ctx context.Context, req *grpcauth.Request) (*grp
 	}
 	key := b.keyer.Key(token)
 	v, err := b.recall(ctx, req, key)
-	if v == nil && err == nil {
+	if v == nil && b.opts.Limiter != nil && !req.Recheck() {
+		v, err = b.lookLimited(ctx, key, token, err)
+	} else if v == nil && err == nil {
 		v, err = b.look(ctx, key, token)
 	}
 	switch {
@@ -213,6 +219,25 @@ func (b *Backend) look(ctx context.Context, key remember.Key, token string) (*ve
 	v, another, err := b.flight.Do(ctx, shared, func() (*verdict, error) { return b.judge(ctx, key, token, generation) })
 	if another && err == nil && v.proof != nil && v.proof.Holds(ctx) != nil {
 		return b.judge(ctx, key, token, generation) // the other caller's judgement began before this call
+	}
+	return v, err
+}
+
+// lookLimited looks at a token that is not known to be good, unless its address is blocked. Failures count also when they are remembered.
+func (b *Backend) lookLimited(ctx context.Context, key remember.Key, token string, refused error) (v *verdict, err error) {
+	address := b.opts.Limiter.Address(ctx)
+	if err := b.opts.Limiter.Blocked(address); err != nil {
+		refusal := grpcauth.Errorf(grpcauth.CodeThrottled, "%w", err)
+		if blocked, ok := errors.AsType[*throttle.Error](err); ok {
+			refusal = refusal.WithRetryDelay(blocked.RetryAfter)
+		}
+		return nil, refusal
+	}
+	if err = refused; err == nil {
+		v, err = b.look(ctx, key, token)
+	}
+	if err != nil && (grpcauth.CodeOf(err) == grpcauth.CodeInvalid || grpcauth.CodeOf(err) == grpcauth.CodeMalformed) {
+		b.opts.Limiter.Fail(ctx, address)
 	}
 	return v, err
 }

@@ -286,7 +286,7 @@ func serveHere(t *testing.T, place string) *client {
 	if err != nil {
 		t.Fatal(err)
 	}
-	site, err := newSite(s, key, io.Discard)
+	site, err := newSite(s, key, 1_000, io.Discard)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -87,6 +87,7 @@ func serveCommand(ctx context.Context, args []string, env func(string) string, s
 	place := flags.String("store", "sqlite:login.db", "keep everything in this `store`: "+storesHelp)
 	keyFile := flags.String("key", "", "sign access tokens with the key in this `file`, which is made if it is missing; otherwise they end with the server")
 	user := flags.String("user", "", "make this user first, unless it is there, with the password in GRPCAUTH_PASSWORD or one that is printed")
+	guesses := flags.Int("guesses", 5, "let this `number` of wrong passwords pass in a minute at one account")
 	if err := parse(flags, args); err != nil {
 		return err
 	}
@@ -102,7 +103,7 @@ func serveCommand(ctx context.Context, args []string, env func(string) string, s
 	if err != nil {
 		return err
 	}
-	site, err := newSite(s, key, stderr)
+	site, err := newSite(s, key, *guesses, stderr)
 	if err != nil {
 		return err
 	}

@@ -22,6 +22,7 @@ import (
 	"github.com/grpcauth/grpcauth/password"
 	grpcauthv1 "github.com/grpcauth/grpcauth/proto/grpcauth/v1"
 	"github.com/grpcauth/grpcauth/store"
+	"github.com/grpcauth/grpcauth/throttle"
 	"github.com/grpcauth/grpcauth/token"
 )
 
@@ -39,7 +40,8 @@ type site struct {
 	keys     *apikey.Backend
 }
 
-func newSite(s store.Store, key crypto.Signer, log io.Writer) (*site, error) {
+// newSite lets somebody guess the password of an account so many times in a minute.
+func newSite(s database, key crypto.Signer, guesses int, log io.Writer) (*site, error) {
 	users := accounts{s}
 	hasher, err := password.New(password.Options{})
 	if err != nil {
@@ -57,9 +59,16 @@ func newSite(s store.Store, key crypto.Signer, log io.Writer) (*site, error) {
 	if err != nil {
 		return nil, err
 	}
+	limiter, err := throttle.New(throttle.Options{
+		Counter: s, Account: throttle.Limit{Attempts: guesses, Window: time.Minute},
+		Address: throttle.Limit{Attempts: 20 * guesses, Window: time.Minute}, Concurrent: 20, // everybody comes from loopback here
+	})
+	if err != nil {
+		return nil, err
+	}
 	service, err := authservice.New(authservice.Options{
 		Account: users.byName, AccountOf: users.of, SetPassword: users.setPassword, Hasher: hasher,
-		Sessions: sessions, Tokens: tokens, Keys: keys,
+		Sessions: sessions, Tokens: tokens, Keys: keys, Limiter: limiter,
 		After: func(_ context.Context, e authservice.Event) {
 			if e.Kind == authservice.RefreshTokenReused {
 				fmt.Fprintf(log, "a used refresh token of %q came back: its login has ended\n", e.User.ID)

@@ -21,8 +21,14 @@ import (
 
 const storesHelp = "sqlite:FILE, memory, postgres:URL or redis:URL"
 
+// database is where logins are kept, and failed attempts counted.
+type database interface {
+	store.Store
+	store.Counter
+}
+
 // openStore opens what -store names.
-func openStore(ctx context.Context, name string) (s store.Store, stop func() error, err error) {
+func openStore(ctx context.Context, name string) (s database, stop func() error, err error) {
 	kind, place, _ := strings.Cut(name, ":")
 	switch {
 	case kind == "memory" && place == "":
@@ -54,7 +60,7 @@ func urlOf(kind, place string) string {
 	return place
 }
 
-func openSQL(ctx context.Context, driver, dsn string, dialect sqlstore.Dialect) (store.Store, func() error, error) {
+func openSQL(ctx context.Context, driver, dsn string, dialect sqlstore.Dialect) (database, func() error, error) {
 	db, err := sql.Open(driver, dsn)
 	if err != nil {
 		return nil, nil, fmt.Errorf("-store: the %s database cannot be opened", dialect) // the error may hold a password

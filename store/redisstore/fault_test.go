@@ -50,6 +50,7 @@ func everything(ctx context.Context, s *redisstore.Store) map[string]error {
 	errs["Delete"] = s.Delete(ctx, "k")
 	_, errs["List"] = s.List(ctx, "o")
 	_, errs["Add"] = s.Add(ctx, "k", 1, time.Minute)
+	_, errs["AddAll"] = s.AddAll(ctx, store.Addition{Key: "k", N: 1, Window: time.Minute}, store.Addition{Key: "k", Window: time.Minute})
 	return errs
 }
 

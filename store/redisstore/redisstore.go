@@ -2,7 +2,7 @@
 
 // Package redisstore keeps records and counters in Redis 7.0 or later: on one server, behind sentinels or in a Cluster.
 //
-// Get, Put, Delete and Add make one round trip each. In a Cluster a Put with an owner makes two: the list of an owner's records may lie
+// Get, Put, Delete, Add and AddAll make one round trip each. In a Cluster a Put with an owner makes two: the list of an owner's records may lie
 // on another node, and is written before the record is. What has expired is judged by Options.Now; Redis forgets it some hours later.
 //
 // Redis answers before its replicas know, so a failover may forget what was written last, a revocation too. Where that matters let it
@@ -175,22 +175,37 @@ func (s *Store) Delete(ctx context.Context, key string) error {
 
 // Add implements [store.Counter].
 func (s *Store) Add(ctx context.Context, key string, n int64, window time.Duration) (int64, error) {
-	if err := checkKey(key); err != nil {
-		return 0, err
-	}
-	if window < time.Millisecond {
-		return 0, fmt.Errorf("window: is %v: write at least a millisecond", window)
-	}
-	now := s.now()
-	answers, err := s.run(ctx, newCall(addScript, s.counterKey(key), n, now.UnixMilli(), now.Add(window).UnixMilli(), (window+counterSlack).Milliseconds()))
+	totals, err := s.AddAll(ctx, store.Addition{Key: key, N: n, Window: window})
 	if err != nil {
 		return 0, err
 	}
-	total, err := strconv.ParseInt(answers[0], 10, 64)
-	if err != nil || total < 0 {
-		return 0, store.ErrSwapped
+	return totals[0], nil
+}
+
+// AddAll is called by [store.AddAll]. It makes one round trip, to all nodes of a Cluster at once.
+func (s *Store) AddAll(ctx context.Context, adds ...store.Addition) ([]int64, error) {
+	now := s.now()
+	calls := make([]call, len(adds))
+	for i, add := range adds {
+		if err := checkKey(add.Key); err != nil {
+			return nil, err
+		}
+		if add.Window < time.Millisecond {
+			return nil, fmt.Errorf("window: is %v: write at least a millisecond", add.Window)
+		}
+		calls[i] = newCall(addScript, s.counterKey(add.Key), add.N, now.UnixMilli(), now.Add(add.Window).UnixMilli(), (add.Window + counterSlack).Milliseconds())
 	}
-	return total, nil
+	answers, err := s.runTogether(ctx, calls...)
+	if err != nil {
+		return nil, err
+	}
+	totals := make([]int64, len(adds))
+	for i, answer := range answers {
+		if totals[i], err = strconv.ParseInt(answer, 10, 64); err != nil || totals[i] < 0 {
+			return nil, store.ErrSwapped
+		}
+	}
+	return totals, nil
 }
 
 // The kinds of keys. What stands in braces chooses the node of a Cluster, so keys are stored without any that open.

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -168,6 +169,14 @@ func TestMakesOneRoundTrip(t *testing.T) {
 		{"Put that is refused", func() error { return s.Put(ctx, rec) }, 1},
 		{"Get", func() error { _, err := s.Get(ctx, "key"); return err }, 1},
 		{"Add", func() error { _, err := s.Add(ctx, "counter", 1, time.Minute); return err }, 1},
+		{"AddAll", func() error {
+			sums, err := s.AddAll(ctx, store.Addition{Key: "counter", N: 1, Window: time.Minute}, store.Addition{Key: "none", Window: time.Minute}, store.Addition{Key: "new", N: 3, Window: time.Minute})
+			if err == nil && !slices.Equal(sums, []int64{2, 0, 3}) {
+				t.Errorf("AddAll: the sums are %v", sums)
+			}
+			return err
+		}, 1},
+		{"AddAll of nothing", func() error { _, err := s.AddAll(ctx); return err }, 0},
 		{"List", func() error { _, err := s.List(ctx, "owner"); return err }, 2},
 		{"Delete", func() error { return s.Delete(ctx, "key") }, 1},
 		{"Delete of nothing", func() error { return s.Delete(ctx, "other") }, 1},

@@ -67,11 +67,20 @@ func (c call) command(ctx context.Context, name, script string) once {
 
 // run has scripts run, the first before the second, and returns what they said. If the first fails, the second has been run or not.
 func (s *Store) run(ctx context.Context, calls ...call) ([]string, error) {
+	return s.send(ctx, s.ordered && len(calls) > 1, calls)
+}
+
+// runTogether has scripts run in whatever order, and returns what they said. A client of a Cluster sends them to all nodes at once.
+func (s *Store) runTogether(ctx context.Context, calls ...call) ([]string, error) {
+	return s.send(ctx, len(calls) > 1, calls)
+}
+
+// send has scripts run, sent together or each after the answer to the one before.
+func (s *Store) send(ctx context.Context, together bool, calls []call) ([]string, error) {
 	cmds := make([]once, len(calls))
 	for i, c := range calls {
 		cmds[i] = c.byHash(ctx)
 	}
-	together := s.ordered && len(calls) > 1
 	if together {
 		pipe := s.client.Pipeline()
 		for _, cmd := range cmds {

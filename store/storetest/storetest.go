@@ -58,6 +58,7 @@ func Test(t *testing.T, open func(t *testing.T, now func() time.Time) Tested) { 
 		"a counter is never below zero":         countsNothingBelowZero,
 		"nothing begins no counter":             beginsNoCounter,
 		"counters and records are apart":        countersAreApart,
+		"additions go together":                 addsTogether,
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -556,4 +557,59 @@ func countersAreApart(w *world) {
 		w.Fatal(err)
 	}
 	w.wantCount(rec.Key, 0, time.Minute, 7, "a counter is not deleted with a record")
+}
+
+func addsTogether(w *world) {
+	a, b := w.prefix+"a", w.prefix+"b"
+	w.wantCount(b, 5, time.Minute, 5, "it begins at 0")
+	w.wantSums("each sum is that of its own addition", []int64{1, 3, 0}, store.Addition{Key: a, N: 1, Window: time.Second},
+		store.Addition{Key: b, N: -2, Window: time.Minute}, store.Addition{Key: w.prefix + "c", Window: time.Minute})
+	w.clock.advance(time.Second)
+	w.wantSums("each has a window of its own", []int64{3, 2}, store.Addition{Key: b, Window: time.Second}, store.Addition{Key: a, N: 2, Window: time.Minute})
+	w.wantSums("nothing is nothing", nil)
+	for i, add := range []store.Addition{{Key: "", N: 1, Window: time.Minute}, {Key: b, N: 1}} {
+		if _, err := store.AddAll(w.Context(), w.s, add, store.Addition{Key: a, N: 1, Window: time.Minute}); !undecided(err) {
+			w.Errorf("AddAll with a bad addition, number %d: got %v: it would count something else", i, err)
+		}
+	}
+	ctx, cancel := context.WithCancel(w.Context())
+	cancel()
+	if _, err := store.AddAll(ctx, w.s, store.Addition{Key: a, N: 1, Window: time.Minute}); !errors.Is(err, context.Canceled) {
+		w.Errorf("AddAll with a cancelled context: got %v, want %v", err, context.Canceled)
+	}
+
+	// Callers at once, each of whom names the counters in another order.
+	x, y := store.Addition{Key: w.prefix + "x", N: 1, Window: time.Minute}, store.Addition{Key: w.prefix + "y", N: 1, Window: time.Minute}
+	seen := make([]int64, 50)
+	var all sync.WaitGroup
+	for i := range seen {
+		all.Go(func() {
+			adds := []store.Addition{x, y}
+			if i%2 != 0 {
+				slices.Reverse(adds)
+			}
+			sums, err := store.AddAll(w.Context(), w.s, adds...)
+			if err != nil || len(sums) != 2 {
+				w.Errorf("AddAll: got %d sums and %v", len(sums), err)
+				return
+			}
+			seen[i] = sums[i%2]
+		})
+	}
+	all.Wait()
+	slices.Sort(seen)
+	for i, n := range seen {
+		if n != int64(i)+1 {
+			w.Fatalf("50 callers saw the sums %v: an attacker who tries at once would not be counted", seen)
+		}
+	}
+	w.wantSums("nothing is lost", []int64{50, 50}, store.Addition{Key: x.Key, Window: time.Minute}, store.Addition{Key: y.Key, Window: time.Minute})
+}
+
+// wantSums adds together and wants these sums.
+func (w *world) wantSums(why string, want []int64, adds ...store.Addition) {
+	w.Helper()
+	if got, err := store.AddAll(w.Context(), w.s, adds...); err != nil || !slices.Equal(got, want) {
+		w.Errorf("AddAll: got %v and %v, want %v: %s", got, err, want, why)
+	}
 }

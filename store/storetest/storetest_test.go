@@ -31,6 +31,7 @@ type fake struct {
 	del  func(ctx context.Context, key string) error
 	list func(ctx context.Context, owner string) ([]store.Record, error)
 	add  func(ctx context.Context, key string, n int64, window time.Duration) (int64, error)
+	all  func(ctx context.Context, adds ...store.Addition) ([]int64, error)
 }
 
 func (f *fake) Get(ctx context.Context, key string) (store.Record, error) { return f.get(ctx, key) }
@@ -45,12 +46,27 @@ func (f *fake) Add(ctx context.Context, key string, n int64, window time.Duratio
 	return f.add(ctx, key, n, window)
 }
 
+func (f *fake) AddAll(ctx context.Context, adds ...store.Addition) ([]int64, error) {
+	if f.all != nil {
+		return f.all(ctx, adds...)
+	}
+	var sums []int64
+	for _, add := range adds {
+		sum, err := f.add(ctx, add.Key, add.N, add.Window)
+		if err != nil {
+			return nil, err
+		}
+		sums = append(sums, sum)
+	}
+	return sums, nil
+}
+
 func sound(now func() time.Time) *fake {
 	s, err := memstore.New(memstore.Options{Now: now})
 	if err != nil {
 		panic(err)
 	}
-	return &fake{s, now, s.Get, s.Put, s.Delete, s.List, s.Add}
+	return &fake{s, now, s.Get, s.Put, s.Delete, s.List, s.Add, nil}
 }
 
 // eternal has the records of another store, whose clock stands still.
@@ -292,6 +308,14 @@ var broken = map[string]struct {
 				return 0, err
 			}
 			return f.Store.Add(ctx, key, n, window)
+		}
+		return f
+	}},
+	"answers in its own order": {"additions go together", func(now func() time.Time) *fake {
+		f := sound(now)
+		f.all = func(ctx context.Context, adds ...store.Addition) ([]int64, error) {
+			slices.SortFunc(adds, func(a, b store.Addition) int { return strings.Compare(a.Key, b.Key) })
+			return store.AddAll(ctx, f.Store, adds...)
 		}
 		return f
 	}},
