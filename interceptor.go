@@ -164,19 +164,20 @@ func (i *Interceptor) leave(ctx context.Context, method string, r *rule, err err
 	return i.answer(ctx, method, r, err)
 }
 
+var errGoexit = Errorf(CodeInternal, "the goroutine was ended")
+
 // judge decides and puts the decision on record. After an error the call has no user.
 func (i *Interceptor) judge(c *call, r *rule) (err error) {
 	if len(i.observers) > 0 {
 		start := i.now()
-		err = Errorf(CodeInternal, "the goroutine was ended") // stands if it is
+		err = errGoexit // stands if the goroutine is ended
 		defer func() {
 			if unseen := i.guard(c, r, func(c *call, r *rule) error { i.observe(c, r, start, err); return nil }); unseen != nil {
 				err = unseen
 			}
 		}()
 	}
-	err = i.guard(c, r, i.decide)
-	return err
+	return i.guard(c, r, i.decide)
 }
 
 // guard makes a panic INTERNAL. After runtime.Goexit no code is left to answer, so the status is written here and now.

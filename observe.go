@@ -44,7 +44,7 @@ type Event struct {
 	Code Code
 	// Status is the gRPC status: OK if the call was let in; CANCELED or DEADLINE_EXCEEDED if the caller gave up meanwhile.
 	Status codes.Code
-	// User is who calls, a copy that all observers share and none changes; nil if there is none.
+	// User is who calls; nil if there is none. It is the handler's own once Observe returns: an observer does not change it, and clones it to keep it.
 	User *User
 	// Peer is the address of the connection's other end; nil if it is not known.
 	Peer net.Addr
@@ -62,7 +62,7 @@ var watchers []Observer
 // observe tells all observers of a decision.
 func (i *Interceptor) observe(c *call, r *rule, start time.Time, err error) {
 	e := Event{
-		Method: wire.Printable(c.req.method, maxMethod), Rule: r.pattern, Access: r.Access, Backend: c.req.decidedBy, Err: err, User: c.user.Clone(),
+		Method: wire.Printable(c.req.method, maxMethod), Rule: r.pattern, Access: r.Access, Backend: c.req.decidedBy, Err: err, User: c.user,
 		Latency: i.now().Sub(start), Remembered: c.req.remembered, Recheck: c.req.recheck,
 	}
 	if p, ok := peer.FromContext(c.Context); ok {

@@ -99,6 +99,9 @@ func figures() []figure {
 		{"memory after 1,000,000 failing names from 100,000 addresses", counted(atMost(64<<20), "at most 64 MiB"), guessers(guessersMemory)},
 		{"slowest hundredth of good passwords: after them / before", atMost(1.2), guessers(guessersSlow)},
 
+		{"interceptor alone, remembered token: what authlog adds, without its handler", within(1500 * time.Nanosecond), adds(observed(audited))},
+		{"interceptor alone, remembered token: allocations that authlog adds, without its handler", counted(atMost(2), "at most 2"), added(observed(audited))},
+
 		{"interceptor alone, remembered password: bcrypt of cost 10 each time / ours", bound{}, faster(password((*world).bcryptCheck))},
 		{"interceptor alone, remembered password: argon2id as ours each time / ours", bound{}, faster(password((*world).argonCheck))},
 	}

@@ -1,0 +1,54 @@
+// SPDX-License-Identifier: Apache-2.0
+
+//go:build !race
+
+package authlog
+
+import (
+	"context"
+	"log/slog"
+	"net"
+	"testing"
+
+	"github.com/grpcauth/grpcauth"
+)
+
+// writes is a handler that takes everything and keeps nothing.
+type writes struct{ slog.Handler }
+
+func (writes) Enabled(context.Context, slog.Level) bool { return true }
+
+func newDiscarding(tb testing.TB, opts Options) *Logger {
+	tb.Helper()
+	opts.Handler = writes{slog.DiscardHandler}
+	l, err := New(opts)
+	if err != nil {
+		tb.Fatal(err)
+	}
+	return l
+}
+
+var let = grpcauth.Event{
+	Method: "/shop.v1.Orders/Get", Rule: "/shop.v1.Orders/*", Backend: "jwt", User: &grpcauth.User{ID: "alice", Issuer: "https://idp.example.com"},
+	Peer: &net.TCPAddr{IP: net.IPv4(192, 0, 2, 1), Port: 1}, Remembered: true,
+}
+
+func TestRecordCostsTwoAllocationsAtTheMost(t *testing.T) {
+	l, ctx := newDiscarding(t, Options{}), t.Context()
+	if got := testing.AllocsPerRun(100, func() { l.Observe(ctx, let) }); got > 2 {
+		t.Errorf("%v allocations", got)
+	}
+	sampled := newDiscarding(t, Options{Sample: 1 << 30})
+	sampled.Observe(ctx, let)
+	if got := testing.AllocsPerRun(100, func() { sampled.Observe(ctx, let) }); got > 0 {
+		t.Errorf("%v allocations for a record that is not written", got)
+	}
+}
+
+func BenchmarkObserve(b *testing.B) {
+	l, ctx := newDiscarding(b, Options{}), b.Context()
+	b.ReportAllocs()
+	for b.Loop() {
+		l.Observe(ctx, let)
+	}
+}
