@@ -74,11 +74,11 @@ func (s *Store) Get(ctx context.Context, key string) (store.Record, error) {
 	sh, hash := s.records.shard(key)
 	sh.mu.Lock()
 	defer sh.mu.Unlock()
-	e := sh.find(key, hash)
-	if e == nil || e.expired(now) {
+	at := sh.byKey.find(key, hash)
+	if at == nil || at.text.expiry() <= now {
 		return store.Record{}, store.ErrNotFound
 	}
-	return e.record(), nil
+	return at.text.record(), nil
 }
 
 // Put implements [store.Store]. It returns [ErrFull] if there is no room for another record.
@@ -90,22 +90,20 @@ func (s *Store) Put(ctx context.Context, rec store.Record) error {
 	sh, hash := s.records.shard(rec.Key)
 	sh.mu.Lock()
 	defer sh.mu.Unlock()
-	e := sh.find(rec.Key, hash)
-	there := e != nil && !e.expired(now)
+	at := sh.byKey.find(rec.Key, hash)
+	there := at != nil && !at.entry.expired(now)
 	switch {
-	case there != (rec.Version > 0), there && e.number != rec.Version:
+	case there != (rec.Version > 0), there && at.entry.number != rec.Version:
 		return store.ErrConflict
 	case there:
-		sh.change(e, rec.Owner, rec.Value, expiry)
-	default:
-		if e != nil {
-			sh.remove(e)
-		}
-		if e = sh.create(rec.Key, rec.Owner, rec.Value, hash, expiry, now); e == nil {
-			return ErrFull
-		}
+		sh.change(at, rec.Owner, rec.Value, expiry, rec.Version+1)
+		return nil
+	case at != nil:
+		sh.remove(at.entry)
 	}
-	e.number = rec.Version + 1
+	if sh.create(rec.Key, rec.Owner, rec.Value, hash, expiry, 1, now) == nil {
+		return ErrFull
+	}
 	return nil
 }
 
@@ -165,7 +163,7 @@ func (s *Store) Add(ctx context.Context, key string, n int64, window time.Durati
 		if n <= 0 {
 			return 0, nil
 		}
-		if e = sh.create(key, "", nil, hash, millis(at.Add(window)), now); e == nil {
+		if e = sh.create(key, "", nil, hash, millis(at.Add(window)), 0, now); e == nil {
 			return 0, ErrFull
 		}
 	}

@@ -9,8 +9,6 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
-
-	"github.com/grpcauth/grpcauth/store"
 )
 
 const (
@@ -20,36 +18,16 @@ const (
 	slack = int64(time.Hour / time.Millisecond)
 )
 
-// entry is a record or a counter. It has 64 bytes, and its texts lie together: with a million of them each line of memory that is read is one that no
-// cache has.
+// entry is a record or a counter, as far as only writing and expiring need to know of it. A record is read from its text alone.
 type entry struct {
-	data             string // key, owner and value
-	keyEnd, ownerEnd uint16
-	place            int32  // in its shard's heap
-	expiry           int64  // in milliseconds, or never
-	number           int64  // the version of a record, the sum of a counter
-	other            *entry // whose key has the same hash
-	prev, next       *entry // of the same owner; guarded by the owners' lock
+	text       text
+	place      int32  // in its shard's heap
+	expiry     int64  // in milliseconds, or never
+	number     int64  // the version of a record, the sum of a counter
+	prev, next *entry // of the same owner; guarded by the owners' lock
 }
-
-func (e *entry) set(key, owner string, value []byte) {
-	data := make([]byte, 0, len(key)+len(owner)+len(value))
-	data = append(append(append(data, key...), owner...), value...)
-	e.data, e.keyEnd, e.ownerEnd = string(data), uint16(len(key)), uint16(len(key)+len(owner)) //nolint:gosec // store.MaxKey is less
-}
-
-func (e *entry) key() string   { return e.data[:e.keyEnd] }
-func (e *entry) owner() string { return e.data[e.keyEnd:e.ownerEnd] }
 
 func (e *entry) expired(now int64) bool { return e.expiry <= now }
-
-func (e *entry) record() store.Record {
-	rec := store.Record{Key: e.key(), Owner: e.owner(), Value: []byte(e.data[e.ownerEnd:]), Version: e.number}
-	if e.expiry != never {
-		rec.Expiry = time.UnixMilli(e.expiry)
-	}
-	return rec
-}
 
 // table is a bounded set of entries, in shards by their keys and, to list them, by their owners.
 type table struct {
@@ -64,7 +42,7 @@ type table struct {
 type shard struct {
 	t        *table
 	mu       sync.Mutex
-	byHash   map[uint64]*entry // guarded by mu, like byExpiry
+	byKey    index // guarded by mu, like byExpiry
 	byExpiry expiries
 }
 
@@ -76,7 +54,7 @@ type owners struct {
 func newTable(most int) *table {
 	t := &table{seed: maphash.MakeSeed(), most: int64(most)}
 	for i := range shards {
-		t.shards[i].t, t.shards[i].byHash, t.owners[i].first = t, map[uint64]*entry{}, map[string]*entry{}
+		t.shards[i].t, t.owners[i].first = t, map[string]*entry{}
 	}
 	return t
 }
@@ -89,11 +67,10 @@ func (t *table) shard(key string) (s *shard, hash uint64) {
 
 // find returns the entry of a key, or nil. The shard's lock is held.
 func (s *shard) find(key string, hash uint64) *entry {
-	e := s.byHash[hash]
-	for e != nil && e.key() != key {
-		e = e.other
+	if slot := s.byKey.find(key, hash); slot != nil {
+		return slot.entry
 	}
-	return e
+	return nil
 }
 
 func (t *table) ownersOf(owner string) *owners {
@@ -106,13 +83,13 @@ func (t *table) owned(owner string) (keys []string) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	for e := o.first[owner]; e != nil; e = e.next {
-		keys = append(keys, e.key())
+		keys = append(keys, e.text.key())
 	}
 	return keys
 }
 
 // create adds an entry, or returns nil if there is no room. The shard's lock is held.
-func (s *shard) create(key, owner string, value []byte, hash uint64, expiry, now int64) *entry {
+func (s *shard) create(key, owner string, value []byte, hash uint64, expiry, number, now int64) *entry {
 	s.sweep(now-slack, 2) // more than one, so that what has expired becomes less
 	if s.t.count.Add(1) > s.t.most {
 		s.sweep(now, 2)
@@ -121,9 +98,8 @@ func (s *shard) create(key, owner string, value []byte, hash uint64, expiry, now
 			return nil
 		}
 	}
-	e := &entry{expiry: expiry, other: s.byHash[hash]}
-	e.set(key, owner, value)
-	s.byHash[hash] = e
+	e := &entry{text: newText(key, owner, value, expiry, number), expiry: expiry, number: number}
+	s.byKey.add(slot{hash, e.text, e})
 	heap.Push(&s.byExpiry, e)
 	s.t.link(e)
 	return e
@@ -146,51 +122,39 @@ func (t *table) sweepOthers(own *shard, now int64) (room bool) {
 	return false
 }
 
-// change gives an entry other contents. The shard's lock is held.
-func (s *shard) change(e *entry, owner string, value []byte, expiry int64) {
-	moves := e.owner() != owner
+// change gives the entry of a slot other contents. The shard's lock is held.
+func (s *shard) change(at *slot, owner string, value []byte, expiry, number int64) {
+	e := at.entry
+	moves := e.text.owner() != owner
 	if moves {
 		s.t.unlink(e)
 	}
-	s.t.rewrite(e, owner, value)
+	at.text = newText(e.text.key(), owner, value, expiry, number)
+	s.t.rewrite(e, at.text)
 	if moves {
 		s.t.link(e)
 	}
+	e.number = number
 	if e.expiry != expiry {
 		e.expiry = expiry
 		heap.Fix(&s.byExpiry, int(e.place))
 	}
 }
 
-// rewrite replaces the texts of an entry, which those who list its owner's read.
-func (t *table) rewrite(e *entry, owner string, value []byte) {
-	o := t.ownersOf(owner)
+// rewrite replaces the text of an entry, which those who list its owner's read.
+func (t *table) rewrite(e *entry, to text) {
+	o := t.ownersOf(to.owner())
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	e.set(e.key(), owner, value)
+	e.text = to
 }
 
 // remove forgets an entry. The shard's lock is held.
 func (s *shard) remove(e *entry) {
-	s.drop(e, maphash.String(s.t.seed, e.key()))
+	s.byKey.remove(e.text.key(), maphash.String(s.t.seed, e.text.key()))
 	heap.Remove(&s.byExpiry, int(e.place))
 	s.t.unlink(e)
 	s.t.count.Add(-1)
-}
-
-// drop takes an entry out of those of its hash.
-func (s *shard) drop(e *entry, hash uint64) {
-	switch first := s.byHash[hash]; {
-	case first != e:
-		for first.other != e {
-			first = first.other
-		}
-		first.other = e.other
-	case e.other != nil:
-		s.byHash[hash] = e.other
-	default:
-		delete(s.byHash, hash)
-	}
 }
 
 // sweep forgets up to n entries that have expired by a time. The shard's lock is held.
@@ -201,7 +165,7 @@ func (s *shard) sweep(now int64, n int) {
 }
 
 func (t *table) link(e *entry) {
-	owner := e.owner()
+	owner := e.text.owner()
 	if owner == "" {
 		return
 	}
@@ -211,11 +175,11 @@ func (t *table) link(e *entry) {
 	if e.next = o.first[owner]; e.next != nil {
 		e.next.prev = e
 	}
-	o.first[strings.Clone(owner)] = e // a clone, or the index would keep the rest of the entry's texts
+	o.first[strings.Clone(owner)] = e // a clone, or the index would keep the rest of the entry's text
 }
 
 func (t *table) unlink(e *entry) {
-	owner := e.owner()
+	owner := e.text.owner()
 	if owner == "" {
 		return
 	}
