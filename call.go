@@ -4,6 +4,7 @@ package grpcauth
 
 import (
 	"context"
+	"fmt"
 	"sync"
 
 	"github.com/grpc-ecosystem/go-grpc-middleware/v2/interceptors/logging"
@@ -36,6 +37,9 @@ func (i *Interceptor) newCall(ctx context.Context, method string, stream grpc.Se
 	c.req.ctx, c.req.method, c.req.places, c.req.recheck = ctx, method, i.places, recheck //nolint:fatcontext // one call, one context
 	return c
 }
+
+// Format prints the type alone, whatever the verb: a context is soon printed, and this one holds credentials.
+func (c *call) Format(f fmt.State, _ rune) { _, _ = fmt.Fprint(f, "grpcauth.call") }
 
 // Value finds the call itself, and makes the log fields only when somebody asks for them.
 func (c *call) Value(key any) any {

@@ -165,7 +165,26 @@ func TestRequestPrintsNoCredential(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	text := fmt.Sprintf("%v %+v %#v %s %q %x %d", req, req, req, req, req, req, req) + string(document) + fmt.Sprintf("%+v", struct{ R *grpcauth.Request }{req})
+	text := fmt.Sprintf("%v %+v %#v %s %q %x %d", req, req, req, req, req, req, req) + string(document) + fmt.Sprintf("%+v %+v %#v", struct{ R *grpcauth.Request }{req}, *req, *req)
+	if strings.Contains(text, "canary") || strings.Contains(text, fmt.Sprintf("%x", "canary")) {
+		t.Errorf("shows the credential: %s", text)
+	}
+}
+
+// A context that is printed shows no more than those of package context do.
+func TestContextPrintsNoCredential(t *testing.T) {
+	t.Parallel()
+	auth := grpcauth.New(scheme("Bearer"))
+	ctx, err := auth.Authenticate(incoming(metadata.Pairs("authorization", "Bearer canary-5f1d7")), echoMethod)
+	if err != nil {
+		t.Fatal(err)
+	}
+	child, cancel := context.WithCancel(context.WithValue(ctx, t, t))
+	defer cancel()
+	text := ""
+	for _, v := range []context.Context{ctx, child, grpcauth.NewContext(ctx, &grpcauth.User{ID: "canary-user"})} {
+		text += fmt.Sprintf("%v %+v %#v %s %q %x %+v\n", v, v, v, v, v, v, struct{ C context.Context }{v})
+	}
 	if strings.Contains(text, "canary") || strings.Contains(text, fmt.Sprintf("%x", "canary")) {
 		t.Errorf("shows the credential: %s", text)
 	}

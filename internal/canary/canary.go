@@ -11,6 +11,7 @@ import (
 	"encoding/hex"
 	"encoding/json"
 	"fmt"
+	"io"
 	"net/url"
 	"strconv"
 	"strings"
@@ -27,9 +28,15 @@ func Show(values ...any) string {
 		if document, err := json.Marshal([]any{v}); err == nil {
 			out.Write(document)
 		}
-		_ = gob.NewEncoder(&out).Encode(v) // many have no exported fields
+		encode(&out, v)
 	}
 	return out.String()
+}
+
+// encode writes what gob makes of a value. Many have no exported fields, which is an error, and nil pointers make it panic.
+func encode(out io.Writer, v any) {
+	defer func() { _ = recover() }()
+	_ = gob.NewEncoder(out).Encode(v)
 }
 
 // Find returns the form in which a secret stands in a text; empty if it does not.

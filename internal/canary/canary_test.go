@@ -25,7 +25,8 @@ func TestSecretIsFoundHoweverItIsWritten(t *testing.T) {
 	for name, text := range map[string]string{
 		"text": secret, "within": "x" + secret + "y", "hex": hex.EncodeToString([]byte(secret)), "an error": canary.Show(errors.New(secret)),
 		"bytes": canary.Show([]byte(secret)), "a field": canary.Show(struct{ Token string }{secret}), "an unexported field": canary.Show(struct{ token string }{secret}),
-		"base64": base64.StdEncoding.EncodeToString([]byte(secret)), "base64, one byte on": base64.StdEncoding.EncodeToString([]byte("x" + secret + "y")),
+		"a nil pointer before it": canary.Show((*struct{ A int })(nil), secret),
+		"base64":                  base64.StdEncoding.EncodeToString([]byte(secret)), "base64, one byte on": base64.StdEncoding.EncodeToString([]byte("x" + secret + "y")),
 		"base64url, two bytes on": base64.RawURLEncoding.EncodeToString([]byte("xy" + secret)), "a map": canary.Show(map[string]any{"a": secret}),
 	} {
 		if canary.Find(text, secret) == "" {
