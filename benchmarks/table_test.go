@@ -101,6 +101,8 @@ func figures() []figure {
 
 		{"interceptor alone, remembered token: what authlog adds, without its handler", within(1500 * time.Nanosecond), adds(observed(audited))},
 		{"interceptor alone, remembered token: allocations that authlog adds, without its handler", counted(atMost(2), "at most 2"), added(observed(audited))},
+		{"interceptor alone, remembered token: what authotel adds, with the SDK's manual reader", within(1500 * time.Nanosecond), adds(observed(measured))},
+		{"interceptor alone, remembered token: allocations that authotel adds, with the SDK's manual reader", counted(atMost(2), "at most 2"), added(observed(measured))},
 
 		{"interceptor alone, remembered password: bcrypt of cost 10 each time / ours", bound{}, faster(password((*world).bcryptCheck))},
 		{"interceptor alone, remembered password: argon2id as ours each time / ours", bound{}, faster(password((*world).argonCheck))},

@@ -34,6 +34,8 @@ type Files interface {
 type Options struct {
 	// Backends are the names that rules may use: those given to [grpcauth.WithBackends].
 	Backends []string
+	// AnyBackend takes every name of a backend. It is for tools that show rules: a server says which names it has.
+	AnyBackend bool
 	// Services are the full names of the services to compile, such as "shop.v1.OrderService". By default these are all that have an option, on the
 	// service or on a method.
 	Services []string
@@ -162,7 +164,7 @@ func (c *compiler) check(at place, prefix, pattern string, rule grpcauth.Rule) {
 	names := slices.Concat(rule.Backends, rule.AllBackends)
 	slices.Sort(names)
 	for _, name := range slices.Compact(names) {
-		if name != "" && !c.backends[name] {
+		if name != "" && !c.backends[name] && !c.opts.AnyBackend {
 			c.complainf(at, "%sno backend is named %q: write one of Options.Backends, or add it there and to WithBackends", prefix, name)
 		}
 	}

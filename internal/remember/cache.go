@@ -99,6 +99,25 @@ func (c *Cache[V]) Len() int {
 	return n
 }
 
+// Stats are counts since the cache was made, and the entries of now.
+type Stats struct {
+	// Hits is how many calls of Get returned a value, and Misses how many did not.
+	Hits, Misses uint64
+	// Evictions is how many entries made room before they expired.
+	Evictions uint64
+	// Entries is what Len returns.
+	Entries int
+}
+
+// Stats returns what the cache did so far. No count ever decreases.
+func (c *Cache[V]) Stats() (total Stats) {
+	for i := range c.shards {
+		c.shards[i].addTo(&total)
+	}
+
+	return total
+}
+
 // shard picks by the upper half of the hash; places within a shard are picked by the lower one.
 func (c *Cache[V]) shard(h uint64) *shard[V] { return &c.shards[h>>32&c.mask] }
 

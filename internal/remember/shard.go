@@ -14,6 +14,10 @@ const minSlots = 8
 type shard[V any] struct {
 	mu sync.RWMutex // guards all below; slot.visited is also set by readers, atomically
 
+	// Readers count atomically. The lock beside has just brought the cache line to their core.
+	hits, misses atomic.Uint64
+	evictions    uint64
+
 	capacity int
 	count    int
 	// slots[0] is no entry but the seam of the ring: its next is the youngest entry, its prev the oldest. An index of
@@ -49,6 +53,7 @@ func (s *shard[V]) get(h uint64, k *Key, now int64) (v V, ok bool) {
 
 	i, _ := s.find(h, k)
 	if i == 0 {
+		s.misses.Add(1)
 		s.mu.RUnlock()
 
 		return v, false
@@ -56,6 +61,7 @@ func (s *shard[V]) get(h uint64, k *Key, now int64) (v V, ok bool) {
 
 	e := &s.slots[i]
 	if e.dead(now) {
+		s.misses.Add(1)
 		s.mu.RUnlock()
 		s.drop(h, k, now)
 
@@ -68,6 +74,7 @@ func (s *shard[V]) get(h uint64, k *Key, now int64) (v V, ok bool) {
 		atomic.StoreUint32(&e.visited, 1)
 	}
 
+	s.hits.Add(1)
 	s.mu.RUnlock()
 
 	return v, true
@@ -146,6 +153,16 @@ func (s *shard[V]) len() int {
 	return s.count
 }
 
+func (s *shard[V]) addTo(total *Stats) {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+
+	total.Hits += s.hits.Load()
+	total.Misses += s.misses.Load()
+	total.Evictions += s.evictions
+	total.Entries += s.count
+}
+
 // find returns the slot of the key and its place in the table, or zero and the place where it would go.
 func (s *shard[V]) find(h uint64, k *Key) (index uint32, at int) {
 	if len(s.table) == 0 {
@@ -164,7 +181,12 @@ func (s *shard[V]) find(h uint64, k *Key) (index uint32, at int) {
 // add makes room if there is none and writes a new entry as the youngest.
 func (s *shard[V]) add(h uint64, k *Key, v V, now, expiry int64) {
 	if s.count == s.capacity {
-		s.evict(s.victim(now))
+		i := s.victim(now)
+		if !s.slots[i].dead(now) {
+			s.evictions++
+		}
+
+		s.evict(i)
 	}
 
 	i := s.vacancy()
