@@ -260,10 +260,12 @@ func TestInspectSaysLoudlyThatNothingIsVerified(t *testing.T) {
 
 func TestInspectShowsNothingThatATerminalObeys(t *testing.T) {
 	t.Parallel()
-	r := call(jwtOf(`{"kid":"\u001b[31m\u202e"}`, "{\"a\u001b\":\"\\u009b\\u2028\\ud83d\\ude00\\udbff\"}"), "inspect")
+	r := call(jwtOf(`{"kid":"\u001b[31m\u202e"}`, `{"a\u009b":"\u2028\ud83d\ude00\u00ad"}`), "inspect")
+	r.want(t, 0, `\u202e`, "")
 	if strings.ContainsFunc(r.stdout, func(c rune) bool { return c != '\n' && !unicode.IsPrint(c) }) {
 		t.Errorf("got %q", r.stdout)
 	}
+	call(jwtOf(`{}`, "{\"a\x1b\":1}"), "inspect").want(t, 2, "", "the claims is no JSON object")
 }
 
 func FuzzInspect(f *testing.F) {
