@@ -25,6 +25,8 @@ import (
 
 	"github.com/grpc-ecosystem/go-grpc-middleware/v2/interceptors/logging"
 	"github.com/redis/go-redis/v9"
+	"go.opentelemetry.io/otel/sdk/metric"
+	"go.opentelemetry.io/otel/sdk/metric/metricdata"
 	"go.uber.org/goleak"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/credentials"
@@ -36,6 +38,7 @@ import (
 
 	"github.com/grpcauth/grpcauth"
 	"github.com/grpcauth/grpcauth/authlog"
+	"github.com/grpcauth/grpcauth/authotel"
 	"github.com/grpcauth/grpcauth/authservice"
 	"github.com/grpcauth/grpcauth/backends/apikey"
 	"github.com/grpcauth/grpcauth/backends/basic"
@@ -212,6 +215,7 @@ type world struct {
 
 	secrets  *secrets
 	store    *stored
+	metrics  *metric.ManualReader
 	conn     *grpc.ClientConn
 	auth     grpcauthv1.AuthServiceClient
 	health   healthpb.HealthClient
@@ -289,6 +293,11 @@ func newWorld(t *testing.T, kept *stored) *world {
 		After:  func(_ context.Context, e authservice.Event) { w.put("events of logins", canary.Show(e, e.Err, e.User)) },
 	}))(t)
 
+	w.metrics = metric.NewManualReader()
+	telemetry := must(authotel.New(authotel.Options{
+		MeterProvider: metric.NewMeterProvider(metric.WithReader(w.metrics)), Tokens: map[string]*bearer.Backend{"jwt": tokens, "opaque": introspected},
+		Limiters: map[string]*throttle.Limiter{"all": limiter},
+	}))(t)
 	panicking := grpcauth.BackendFunc(func(_ context.Context, req *grpcauth.Request) (*grpcauth.User, error) {
 		if v, err := req.Value("x-panic"); err == nil {
 			panic(v)
@@ -301,6 +310,7 @@ func newWorld(t *testing.T, kept *stored) *world {
 		grpcauth.WithPolicy(service.Policy()),
 		grpcauth.WithPolicy(grpcauth.Policy{"/grpc.health.v1.Health/List": {Backends: []string{"opaque"}}}),
 		grpcauth.WithObserver(grpcauth.ObserverFunc(func(_ context.Context, e grpcauth.Event) { w.put("events", canary.Show(e, e.Err, e.User)) })),
+		grpcauth.WithObserver(telemetry),
 		grpcauth.WithObserver(must(authlog.New(authlog.Options{Handler: slog.NewJSONHandler(writer{w.sink, "audit log"}, nil), Causes: true}))(t)),
 		grpcauth.WithObserver(must(authlog.New(authlog.Options{Handler: slog.NewTextHandler(writer{w.sink, "audit log"}, nil), Causes: true}))(t)),
 	)
@@ -454,11 +464,16 @@ func basicOf(name, pass string) string {
 // search looks for every secret in everything that was written. Each part of the sink must have something in it, or nothing would be proven.
 func (w *world) search(t *testing.T) {
 	t.Helper()
+	var measured metricdata.ResourceMetrics
+	if err := w.metrics.Collect(t.Context(), &measured); err != nil {
+		t.Fatal(err)
+	}
+	w.put("metrics", canary.Show(measured))
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	for where, want := range map[string]string{
 		"events": "CREDENTIALS_INVALID", "requests": "Request(", "audit log": "error.type", "call log": "grpc.code", "refusals": "CREDENTIALS_MALFORMED", "messages": "alice",
-		"events of logins": "alice", "values": "basic.Account", "store": "session/",
+		"events of logins": "alice", "values": "basic.Account", "metrics": "CREDENTIALS_MALFORMED", "store": "session/",
 	} {
 		if w.written[where] == nil || !strings.Contains(w.written[where].String(), want) {
 			t.Errorf("the %s are not connected: no %q in them", where, want)
