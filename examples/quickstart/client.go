@@ -22,7 +22,7 @@ import (
 	echov1 "github.com/grpcauth/grpcauth/internal/gen/echo/v1"
 )
 
-// callTimeout bounds each call; the longest one waits for a token of two seconds to expire.
+// callTimeout bounds each call; the longest one waits for a token of four seconds to expire.
 const callTimeout = 10 * time.Second
 
 // client calls the server over TLS.

@@ -37,7 +37,7 @@ Collect (client stream)  token with the scope          OK                -      
 Collect (client stream)  password, which has no scope  PermissionDenied  PERMISSION_DENIED      -
 Expand (server stream)   token                         OK                -                      bob
 Expand (server stream)   none                          Unauthenticated   CREDENTIALS_MISSING    -
-Converse (kept open)     token of two seconds          Unauthenticated   CREDENTIALS_EXPIRED    bob
+Converse (kept open)     token of four seconds         Unauthenticated   CREDENTIALS_EXPIRED    bob
 Shout (no such method)   token                         Unimplemented     -                      -
 Shout (no such method)   none                          Unauthenticated   CREDENTIALS_MISSING    -
 `

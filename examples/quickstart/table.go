@@ -58,7 +58,7 @@ func (s *site) attempts() ([]attempt, error) {
 		token      = sign(s.issuer, time.Hour)
 		ofStranger = sign(stranger, time.Hour) // with the issuer's name and key ID
 		expired    = sign(s.issuer, -time.Hour)
-		brief      = sign(s.issuer, 2*time.Second)
+		brief      = sign(s.issuer, 4*time.Second)
 		endsAsBob  = refused(grpcauth.CodeExpired)
 	)
 	endsAsBob.user = bob
@@ -83,7 +83,7 @@ func (s *site) attempts() ([]attempt, error) {
 		{callCollect, "password, which has no scope", []string{password}, refused(grpcauth.CodeForbidden)},
 		{callExpand, "token", []string{token}, letIn(bob)},
 		{callExpand, "none", nil, refused(grpcauth.CodeMissing)},
-		{callConverse, "token of two seconds", []string{brief}, endsAsBob},
+		{callConverse, "token of four seconds", []string{brief}, endsAsBob},
 
 		{callUnknown, "token", []string{token}, answer{code: codes.Unimplemented}},
 		{callUnknown, "none", nil, refused(grpcauth.CodeMissing)},
