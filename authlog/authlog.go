@@ -12,7 +12,7 @@
 //	grpcauth.backend          the backend that decided; not there if none found a credential
 //	user.id                   the user, if there is one
 //	grpcauth.issuer           who vouches for the user; not there for the service's own
-//	grpcauth.key.hash         [KeyHash] of the API key; not there for other credentials
+//	grpcauth.key.hash         [KeyHash] of the API key that was shown, alone or beside another credential; not there without one
 //	network.peer.address      the other end of the connection: the proxy's address behind one
 //	grpcauth.duration         how long the decision took
 //	grpcauth.remembered       true if the verdict came from memory
@@ -25,6 +25,7 @@
 package authlog
 
 import (
+	"bytes"
 	"cmp"
 	"context"
 	"crypto/sha256"
@@ -48,12 +49,13 @@ const Message = "grpcauth decision"
 type Options struct {
 	// Handler writes the records. It is given the context of the call, and so can add what a trace needs.
 	Handler slog.Handler
-	// Sample has one of so many calls that were let in written, the first of them first; all by default. What is refused, cannot be decided, is given up,
-	// or ends a stream is always written.
+	// Sample has one of so many calls that were let in written, the first of them first; all by default. Each outcome is counted by itself, and rechecks
+	// are too, so that none hides another. What is refused, cannot be decided, is given up, or ends a stream is always written.
 	Sample int
 	// Causes adds the private cause of a refusal. What backends and hooks of your own put into their errors is then in the log.
 	Causes bool
 	// OnError is told that the handler failed. If it returns nil, the call goes on without its record; otherwise, and by default, the call is INTERNAL.
+	// A handler that panics is not forgiven.
 	OnError func(ctx context.Context, err error) error
 	// Now replaces time.Now.
 	Now func() time.Time
@@ -63,7 +65,8 @@ type Options struct {
 type Logger struct {
 	opts   Options
 	sample uint64
-	letIn  atomic.Uint64 // how many were
+
+	accepted, anonymous, public, rechecked atomic.Uint64 // how many were let in
 }
 
 var _ grpcauth.Observer = (*Logger)(nil)
@@ -97,11 +100,15 @@ func (l *Logger) Observe(ctx context.Context, e grpcauth.Event) {
 	switch outcome {
 	case accepted, anonymous, public:
 		level = slog.LevelInfo
-		if stands = l.sample; (l.letIn.Add(1)-1)%l.sample != 0 {
+		if stands = l.sample; (l.count(outcome, e.Recheck).Add(1)-1)%l.sample != 0 {
 			return
 		}
 	case undecided:
 		level = slog.LevelError
+	case ended:
+		if isUndecided(e.Code) {
+			level = slog.LevelError
+		}
 	}
 	if !l.opts.Handler.Enabled(ctx, level) {
 		return
@@ -112,6 +119,20 @@ func (l *Logger) Observe(ctx context.Context, e grpcauth.Event) {
 	if err := l.opts.Handler.Handle(ctx, r); err != nil && l.opts.OnError(ctx, err) != nil {
 		panic(errWrite)
 	}
+}
+
+// count is the counter of what is let in that way. One for all would have callers in step with each other, such as a probe before each call, be the only ones
+// that are written, or never be.
+func (l *Logger) count(outcome string, recheck bool) *atomic.Uint64 {
+	switch {
+	case recheck:
+		return &l.rechecked
+	case outcome == public:
+		return &l.public
+	case outcome == anonymous:
+		return &l.anonymous
+	}
+	return &l.accepted
 }
 
 const (
@@ -132,14 +153,18 @@ func outcomeOf(e *grpcauth.Event) string {
 		return anonymous
 	case e.Err == nil:
 		return accepted
+	case e.Status == codes.Canceled || e.Status == codes.DeadlineExceeded:
+		return abandoned // also a stream that its caller left while it was judged again: its credential did not end it
 	case e.Recheck:
 		return ended
-	case e.Status == codes.Canceled || e.Status == codes.DeadlineExceeded:
-		return abandoned
-	case e.Code == grpcauth.CodeUnavailable || e.Code == grpcauth.CodeInternal:
+	case isUndecided(e.Code):
 		return undecided
 	}
 	return refused
+}
+
+func isUndecided(code grpcauth.Code) bool {
+	return code == grpcauth.CodeUnavailable || code == grpcauth.CodeInternal
 }
 
 // maxAttrs is how many attributes a record has at the most.
@@ -159,12 +184,17 @@ func (l *Logger) attrs(attrs []slog.Attr, e *grpcauth.Event, outcome string, sta
 	}
 	text("grpcauth.rule", e.Rule)
 	text("grpcauth.backend", e.Backend)
+	// The two texts that have to be made share their memory.
+	made := appendAddress(make([]byte, 0, 64), e.Peer)
+	n := len(made)
+	made = appendKeyHash(made, e.User)
+	peer := string(made)
 	if e.User != nil {
 		text("user.id", e.User.ID)
 		text("grpcauth.issuer", e.User.Issuer)
-		text("grpcauth.key.hash", keyOf(e.User))
+		text("grpcauth.key.hash", peer[n:])
 	}
-	text("network.peer.address", address(e.Peer))
+	text("network.peer.address", peer[:n])
 	attrs = append(attrs, slog.Duration("grpcauth.duration", e.Latency))
 	if e.Remembered {
 		attrs = append(attrs, slog.Bool("grpcauth.remembered", true))
@@ -190,35 +220,58 @@ var statusNames = map[codes.Code]string{
 func statusName(c codes.Code) string { return cmp.Or(statusNames[c], "UNKNOWN") }
 
 // KeyHash is what a record says of an API key: the first 16 hexadecimal digits of the SHA-256 of its ID.
-func KeyHash(id string) string {
-	sum := sha256.Sum256([]byte(id))
-	return hex.EncodeToString(sum[:8])
+func KeyHash(id string) string { return string(appendHash(nil, []byte(id))) }
+
+func appendHash(to, id []byte) []byte {
+	sum := sha256.Sum256(id)
+	return hex.AppendEncode(to, sum[:8])
 }
 
-// keyOf is the hash of a user's API key, if it was one that proved her.
-func keyOf(u *grpcauth.User) string {
-	if u.Method != "apikey" {
-		return ""
+// appendKeyHash appends the hash of a user's API key, if one proved her or is among her factors.
+func appendKeyHash(to []byte, u *grpcauth.User) []byte {
+	if u == nil {
+		return to
+	}
+	if u.Method == "apikey" {
+		if id := keyID(u); len(id) > 0 {
+			return appendHash(to, id)
+		}
+	}
+	for _, factor := range u.Factors {
+		if out := appendKeyHash(to, factor); len(out) > len(to) {
+			return out
+		}
+	}
+	return to
+}
+
+// keyID is the member "key_id" of the claims. They are only read as JSON if they are more than that.
+func keyID(u *grpcauth.User) []byte {
+	if rest, ok := bytes.CutPrefix(u.RawClaims, []byte(`{"key_id":"`)); ok {
+		if id, ok := bytes.CutSuffix(rest, []byte(`"}`)); ok && !bytes.ContainsAny(id, `"\`) {
+			return id
+		}
 	}
 	var claims struct {
 		ID string `json:"key_id"`
 	}
-	if u.Claims(&claims) != nil || claims.ID == "" {
-		return ""
+	if u.Claims(&claims) != nil {
+		return nil
 	}
-	return KeyHash(claims.ID)
+	return []byte(claims.ID)
 }
 
-// address is a peer without its port.
-func address(peer net.Addr) string {
+// appendAddress appends a peer without its port.
+func appendAddress(to []byte, peer net.Addr) []byte {
 	switch a := peer.(type) {
 	case nil:
-		return ""
+		return to
 	case *net.TCPAddr:
-		return a.AddrPort().Addr().Unmap().String()
+		return a.AddrPort().Addr().Unmap().AppendTo(to)
 	}
-	if host, _, err := net.SplitHostPort(peer.String()); err == nil {
-		return host
+	text := peer.String()
+	if host, _, err := net.SplitHostPort(text); err == nil {
+		text = host
 	}
-	return peer.String()
+	return append(to, text...)
 }

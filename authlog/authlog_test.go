@@ -184,6 +184,9 @@ func TestRecordsTellMemoryAndRechecksApart(t *testing.T) {
 		{grpcauth.Event{Err: errors.New("x"), Code: grpcauth.CodeInternal, Status: codes.Internal}, map[string]any{"grpcauth.outcome": "undecided", "error.type": "AUTHENTICATION_FAILED", "level": "ERROR"}},
 		{grpcauth.Event{Err: errors.New("x"), Code: grpcauth.CodeThrottled, Status: codes.ResourceExhausted}, map[string]any{"grpcauth.outcome": "refused", "rpc.response.status_code": "RESOURCE_EXHAUSTED"}},
 		{grpcauth.Event{Err: errors.New("x"), Code: grpcauth.CodeUnavailable, Status: codes.DeadlineExceeded}, map[string]any{"grpcauth.outcome": "abandoned", "rpc.response.status_code": "DEADLINE_EXCEEDED"}},
+		{grpcauth.Event{Err: errors.New("x"), Code: grpcauth.CodeUnavailable, Status: codes.Canceled, Recheck: true}, map[string]any{"grpcauth.outcome": "abandoned", "level": "WARN", "error.type": nil}},
+		{grpcauth.Event{Err: errors.New("x"), Code: grpcauth.CodeUnavailable, Status: codes.Unavailable, Recheck: true}, map[string]any{"grpcauth.outcome": "ended", "error.type": "AUTHENTICATION_UNAVAILABLE", "level": "ERROR"}},
+		{grpcauth.Event{Err: errors.New("x"), Code: grpcauth.CodeInternal, Status: codes.Internal, Recheck: true}, map[string]any{"grpcauth.outcome": "ended", "level": "ERROR"}},
 	} {
 		l.Observe(t.Context(), c.event)
 		record := out.records(t)[0]
@@ -241,6 +244,27 @@ func TestSamplingSparesFailures(t *testing.T) {
 	}
 }
 
+// A probe before each call, or a recheck after it, does not keep the calls out of the log.
+func TestEachOutcomeIsSampledByItself(t *testing.T) {
+	t.Parallel()
+	out := &book{}
+	l := newLogger(t, authlog.Options{Handler: slog.NewJSONHandler(out, nil), Sample: 4})
+	user := &grpcauth.User{ID: "alice"}
+	for range 8 {
+		l.Observe(t.Context(), grpcauth.Event{Access: grpcauth.Public})
+		l.Observe(t.Context(), grpcauth.Event{Access: grpcauth.Optional})
+		l.Observe(t.Context(), grpcauth.Event{User: user})
+		l.Observe(t.Context(), grpcauth.Event{User: user, Recheck: true})
+	}
+	counts := map[string]int{}
+	for _, record := range out.records(t) {
+		counts[fmt.Sprint(record["grpcauth.outcome"], " ", record["grpcauth.recheck"])]++
+	}
+	if want := map[string]int{"public <nil>": 2, "anonymous <nil>": 2, "accepted <nil>": 2, "accepted true": 2}; !reflect.DeepEqual(counts, want) {
+		t.Errorf("got %v, want %v", counts, want)
+	}
+}
+
 // broken is a handler that fails.
 type broken struct{ slog.Handler }
 
@@ -269,6 +293,31 @@ func TestDecisionThatCannotBeWrittenIsNotCarriedOut(t *testing.T) {
 	if told == nil || told.Error() != "the disk is full" {
 		t.Errorf("told of %v", told)
 	}
+}
+
+// bursting is a handler that panics.
+type bursting struct{ broken }
+
+func (bursting) Handle(context.Context, slog.Record) error { panic("the sink is gone: Bearer alice") }
+
+func TestHandlerThatPanicsStopsTheCall(t *testing.T) {
+	t.Parallel()
+	forgive := func(context.Context, error) error { return nil }
+	auth := grpcauth.New(users, grpcauth.WithObserver(newLogger(t, authlog.Options{Handler: bursting{broken{slog.DiscardHandler}}, OnError: forgive})))
+	ctx, err := auth.Authenticate(from(t.Context(), local, "authorization", "Bearer alice"), "/shop.v1.Orders/Get")
+	if ctx != nil || status.Code(err) != codes.Internal || strings.Contains(status.Convert(err).Message(), "sink") {
+		t.Errorf("got %v, %v, want INTERNAL and none of the panic's text", ctx, err)
+	}
+}
+
+func TestFailureOfAHandlerIsNotRepeated(t *testing.T) {
+	t.Parallel()
+	defer func() {
+		if v := fmt.Sprint(recover()); v != "authlog: the record of a decision could not be written" {
+			t.Errorf("panicked with %q", v)
+		}
+	}()
+	newLogger(t, authlog.Options{Handler: broken{slog.DiscardHandler}}).Observe(t.Context(), grpcauth.Event{})
 }
 
 func TestLevelsThatAreOffAreNotWritten(t *testing.T) {
@@ -325,25 +374,31 @@ func TestTextOfCallersIsOneBoundedLine(t *testing.T) {
 	hostile := []string{
 		"a\r\nb", "\x1b[31mred", "\u202ereversed", "line\u2028break", "\xff\xfe", "nul\x00", strings.Repeat("x", 10_000), "\u0085", `back\slash`, "\u00ad\u200b", "\x7f", "\ufffd",
 	}
-	for _, text := range hostile {
-		var raw strings.Builder
-		l := newLogger(t, authlog.Options{Handler: naive{&raw}, Causes: true})
-		l.Observe(t.Context(), grpcauth.Event{
-			Method: "/" + text, Rule: text, Backend: text, User: &grpcauth.User{ID: text, Issuer: text}, Peer: textAddr(text),
-		})
-		l.Observe(t.Context(), grpcauth.Event{Method: "/" + text, Err: errors.New(text), Peer: textAddr(text)})
-		for line := range strings.Lines(raw.String()) {
-			if strings.ContainsFunc(strings.TrimSuffix(line, "\n"), func(r rune) bool {
-				return r < ' ' || r == 0x7f || r == '\u202e' || r == '\u2028' || r == '\u0085' || r == '\ufffd'
-			}) {
-				t.Errorf("%.20q: wrote %q", text, line)
+	for name, handler := range map[string]func(io.Writer) slog.Handler{
+		"raw":  func(w io.Writer) slog.Handler { return naive{w} },
+		"text": func(w io.Writer) slog.Handler { return slog.NewTextHandler(w, nil) },
+		"JSON": func(w io.Writer) slog.Handler { return slog.NewJSONHandler(w, nil) },
+	} {
+		for _, text := range hostile {
+			var raw strings.Builder
+			l := newLogger(t, authlog.Options{Handler: handler(&raw), Causes: true})
+			l.Observe(t.Context(), grpcauth.Event{
+				Method: "/" + text, Rule: text, Backend: text, User: &grpcauth.User{ID: text, Issuer: text}, Peer: textAddr(text),
+			})
+			l.Observe(t.Context(), grpcauth.Event{Method: "/" + text, Err: errors.New(text), Peer: textAddr(text)})
+			for line := range strings.Lines(raw.String()) {
+				if strings.ContainsFunc(strings.TrimSuffix(line, "\n"), func(r rune) bool {
+					return r < ' ' || r == 0x7f || r == '\u202e' || r == '\u2028' || r == '\u0085' || r == '\ufffd'
+				}) {
+					t.Errorf("%s, %.20q: wrote %q", name, text, line)
+				}
+				if len(line) > 4_000 {
+					t.Errorf("%s, %.20q: wrote %d bytes", name, text, len(line))
+				}
 			}
-			if len(line) > 4_000 {
-				t.Errorf("%.20q: wrote %d bytes", text, len(line))
+			if got := strings.Count(raw.String(), "\n"); got != 2 {
+				t.Errorf("%s, %.20q: %d lines", name, text, got)
 			}
-		}
-		if got := strings.Count(raw.String(), "\n"); got != 2 {
-			t.Errorf("%.20q: %d lines", text, got)
 		}
 	}
 }
@@ -402,20 +457,6 @@ func TestNothingElseCanBeLogged(t *testing.T) {
 	}
 	if len(seen) != len(known) {
 		t.Errorf("%d of %d keys were written: %v", len(seen), len(known), seen)
-	}
-}
-
-func TestClaimsOfOtherCredentialsAreNoKeys(t *testing.T) {
-	t.Parallel()
-	out := &book{}
-	l := newLogger(t, authlog.Options{Handler: slog.NewJSONHandler(out, nil)})
-	l.Observe(t.Context(), grpcauth.Event{User: &grpcauth.User{ID: "u", Method: "jwt", RawClaims: []byte(`{"key_id":"k"}`)}})
-	l.Observe(t.Context(), grpcauth.Event{User: &grpcauth.User{ID: "u", Method: "apikey", RawClaims: []byte(`{"key_id":7}`)}})
-	l.Observe(t.Context(), grpcauth.Event{User: &grpcauth.User{ID: "u", Method: "apikey"}})
-	for _, record := range out.records(t) {
-		if hash, there := record["grpcauth.key.hash"]; there {
-			t.Errorf("got the key %v", hash)
-		}
 	}
 }
 

@@ -15,6 +15,9 @@ const maxText = 256
 // line makes one line of printable characters of a text, with what is none escaped as in Go, and the backslash doubled, so that nothing that is escaped
 // looks like something that was written so. A text that is longer than 256 bytes is cut off and ends in "…".
 func line(text string) string {
+	if len(text) <= maxText && plain(text) {
+		return text
+	}
 	cut := len(text) > maxText
 	if cut {
 		end := maxText
@@ -50,6 +53,16 @@ func line(text string) string {
 		out = append(out, "…"...)
 	}
 	return string(out)
+}
+
+// plain reports whether a text is in ASCII and needs no escape, which nearly all are.
+func plain(text string) bool {
+	for i := range len(text) {
+		if c := text[i]; c < ' ' || c > '~' || c == '\\' {
+			return false
+		}
+	}
+	return true
 }
 
 // unsafeRune reports whether a character does something else than to be seen: line breaks, escape sequences, direction marks, and what no font shows.

@@ -11,7 +11,7 @@ import (
 )
 
 func FuzzLine(f *testing.F) {
-	for _, text := range []string{"", "alice", "a\r\nb", "\x1b[31mred", "\u202e", "\u2028", "\xff", "\\x41", `\`, strings.Repeat("é", 200), strings.Repeat("\x00", 300), "a\u0301", "\U000e0001", "\xed\xa0\x80"} {
+	for _, text := range []string{"", "alice", "a\r\nb", "\x1b[31mred", "\u202e", "\u2028", "\xff", "\\x41", `\`, strings.Repeat("é", 200), "x" + strings.Repeat("é", 200), strings.Repeat("\x00", 300), "a\u0301", "\U000e0001", "\xed\xa0\x80"} {
 		f.Add(text)
 	}
 	f.Fuzz(func(t *testing.T, text string) {
@@ -35,6 +35,9 @@ func FuzzLine(f *testing.F) {
 		back, err := strconv.Unquote(`"` + strings.ReplaceAll(whole, `"`, `\"`) + `"`)
 		if err != nil || !strings.HasPrefix(text, back) || len(text) <= maxText && back != text {
 			t.Fatalf("%q: %q reads back as %q, %v", text, got, back, err)
+		}
+		if utf8.ValidString(text) && !utf8.ValidString(back) {
+			t.Fatalf("%q: %q is cut off within a character", text, got)
 		}
 	})
 }
