@@ -161,7 +161,7 @@ func APIKey(header, key string, opts Options) (*Credentials, error) {
 	header = strings.ToLower(header)
 	switch {
 	case !wire.ValidHeader(header, "") || wire.CarriesCall(header):
-		return nil, fmt.Errorf("clientauth: the header %q cannot carry a key", wire.Printable(header, 64))
+		return nil, errors.New("clientauth: the header cannot carry a key") // it may be the key
 	case key == "":
 		return nil, errors.New("clientauth: the key is empty")
 	case !wire.ValidHeader(header, key) || !strings.HasSuffix(header, "-bin") && strings.Trim(key, " ") != key:

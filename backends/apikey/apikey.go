@@ -113,9 +113,9 @@ func New(opts Options) (*Backend, error) {
 	case opts.Store == nil:
 		return nil, errors.New("apikey: Options.Store is nil: write where the keys are kept, such as a memstore")
 	case !validPrefix(opts.Prefix):
-		return nil, fmt.Errorf("apikey: Options.Prefix %q is not one: write 2 to %d lower-case letters, digits and single underscores, such as \"orders_live\"", opts.Prefix, maxPrefix)
+		return nil, fmt.Errorf("apikey: Options.Prefix is not one: write 2 to %d lower-case letters, digits and single underscores, such as \"orders_live\"", maxPrefix) // it may be a whole key
 	case !wire.CredentialKey(opts.Header):
-		return nil, fmt.Errorf("apikey: Options.Header %q is no metadata key for keys: write one in lower case that is not reserved and does not end in -bin, such as \"x-api-key\"", opts.Header)
+		return nil, errors.New("apikey: Options.Header is no metadata key for keys: write one in lower case that is not reserved and does not end in -bin, such as \"x-api-key\"")
 	case opts.RememberFor < 0:
 		return nil, errors.New("apikey: Options.RememberFor is negative: write a positive duration, or zero to remember nothing")
 	case opts.MaxRemembered < 0:

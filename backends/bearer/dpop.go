@@ -50,6 +50,12 @@ type DPoP struct {
 // Format prints the origins, whatever the verb: the secret of nonces is not for logs.
 func (d DPoP) Format(f fmt.State, _ rune) { _, _ = fmt.Fprintf(f, "DPoP(%q)", d.Origins) }
 
+// MarshalText gives the same as Format, for JSON and its like.
+func (d DPoP) MarshalText() ([]byte, error) { return []byte(fmt.Sprint(d)), nil }
+
+// MarshalBinary gives the same as Format, for gob and its like.
+func (d DPoP) MarshalBinary() ([]byte, error) { return []byte(fmt.Sprint(d)), nil }
+
 // ReplayMemory knows which proofs were used. It is safe for concurrent use.
 type ReplayMemory interface {
 	// Use notes that a proof is used, and reports whether it is for the first time. It may forget the proof after until, which leaves room for

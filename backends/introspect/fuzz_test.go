@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"net/http"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -38,11 +39,14 @@ func FuzzAnswer(f *testing.F) {
 			return
 		}
 		var read map[string]any
-		if err := json.Unmarshal([]byte(text), &read); err != nil {
+		decoder := json.NewDecoder(strings.NewReader(text))
+		decoder.UseNumber() // one that no float64 holds is JSON still
+		if err := decoder.Decode(&read); err != nil || !json.Valid([]byte(text)) {
 			t.Fatalf("accepted what is no JSON: %v", err)
 		}
 		audiences, _ := read["aud"].([]any)
-		exp, expires := read["exp"].(float64)
+		number, expires := read["exp"].(json.Number)
+		exp, _ := number.Float64()
 		if read["active"] != true || read["sub"] != user.ID || user.ID == "" || read["aud"] != "orders" && !slices.Contains(audiences, any("orders")) || expires && exp <= float64(start.Unix()) {
 			t.Fatalf("accepted %q as %q", text, user.ID)
 		}

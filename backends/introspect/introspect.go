@@ -80,7 +80,9 @@ type Options struct {
 }
 
 // Format prints the URL, whatever the verb: options hold secrets.
-func (o Options) Format(f fmt.State, _ rune) { _, _ = fmt.Fprintf(f, "introspect.Options(%q)", o.URL) }
+func (o Options) Format(f fmt.State, _ rune) {
+	_, _ = fmt.Fprintf(f, "introspect.Options(%q)", httpx.Shown(o.URL))
+}
 
 // MarshalText gives the same as Format, for JSON and its like.
 func (o Options) MarshalText() ([]byte, error) { return []byte(fmt.Sprint(o)), nil }

@@ -16,6 +16,7 @@ import (
 
 	"github.com/grpcauth/grpcauth"
 	"github.com/grpcauth/grpcauth/backends/bearer"
+	"github.com/grpcauth/grpcauth/internal/httpx"
 	"github.com/grpcauth/grpcauth/jwks"
 )
 
@@ -121,7 +122,7 @@ func NewVerifier(opts Options) (*Verifier, error) {
 			err = errors.New("URL is that of another issuer too: give all its audiences in one")
 		}
 		if err != nil {
-			return nil, fmt.Errorf("jwt: Options.Issuers[%d] (%q): %w", i, one.URL, err)
+			return nil, fmt.Errorf("jwt: Options.Issuers[%d] (%q): %w", i, httpx.Shown(one.URL), err)
 		}
 		v.issuers[one.URL] = iss
 	}

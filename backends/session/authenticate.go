@@ -35,8 +35,8 @@ func (b *Backend) Authenticate(ctx context.Context, req *grpcauth.Request) (*grp
 	if err != nil {
 		return nil, err
 	}
-	l := b.lookup(id)
-	r, now, err := l.find(ctx, req)
+	l, r := b.lookup(id), &record{} // on the stack: whoever remembers it makes a copy
+	now, err := l.find(ctx, req, r)
 	if err != nil {
 		return nil, err
 	}
@@ -92,27 +92,28 @@ func (b *Backend) lookup(id string) lookup {
 }
 
 // find remembers the session of an id, or reads it. It is valid at the time that is returned.
-func (l *lookup) find(ctx context.Context, req *grpcauth.Request) (r *record, now time.Time, err error) {
+func (l *lookup) find(ctx context.Context, req *grpcauth.Request, r *record) (now time.Time, err error) {
 	if l.known == nil {
-		return l.read(ctx, keyOf(l.id))
+		return l.read(ctx, keyOf(l.id), r)
 	}
 	if !req.Recheck() {
 		now = l.opts.Now()
-		if r, ok := l.known.Get(l.memory, now); ok && !l.due(r, now) {
+		if kept, ok := l.known.Get(l.memory, now); ok && !l.due(kept, now) {
 			req.Remembered()
-			return r, now, nil
+			*r = *kept
+			return now, nil
 		}
 		if _, ok := l.unknown.Get(l.memory, now); ok {
 			req.Remembered()
-			return nil, now, grpcauth.Errorf(grpcauth.CodeInvalid, "%w", errUnknown)
+			return now, grpcauth.Errorf(grpcauth.CodeInvalid, "%w", errUnknown)
 		}
 	}
-	if r, now, err = l.read(ctx, keyOf(l.id)); err != nil {
+	if now, err = l.read(ctx, keyOf(l.id), r); err != nil {
 		l.forgetOn(err)
-		return nil, now, err
+		return now, err
 	}
 	l.remember(r)
-	return r, now, nil
+	return now, nil
 }
 
 // forgetOn takes a refusal into account. An error that decides nothing changes nothing.
@@ -131,7 +132,7 @@ func (l *lookup) remember(r *record) {
 	if l.known == nil {
 		return
 	}
-	now := l.opts.Now()
+	now, kept := l.opts.Now(), *r
 	until := now.Add(l.opts.RememberFor)
 	if expiry := l.expiry(r); expiry.Before(until) {
 		until = expiry
@@ -139,38 +140,46 @@ func (l *lookup) remember(r *record) {
 	l.mu.RLock()
 	defer l.mu.RUnlock()
 	if l.Backend.generation == l.generation {
-		l.known.Put(l.memory, r, now, until)
+		l.known.Put(l.memory, &kept, now, until)
 	}
 }
 
-// read returns a session that is valid at the time that is returned.
-func (b *Backend) read(ctx context.Context, key string) (r *record, now time.Time, err error) {
-	if r, err = b.get(ctx, key); err != nil {
-		return nil, now, err
+// read reads a session, which is valid at the time that is returned.
+func (b *Backend) read(ctx context.Context, key string, r *record) (now time.Time, err error) {
+	if err := b.load(ctx, key, r); err != nil {
+		return now, err
 	}
 	if now = b.opts.Now(); b.expired(r, now) {
-		return nil, now, grpcauth.Errorf(grpcauth.CodeExpired, "%w", errExpired)
+		return now, grpcauth.Errorf(grpcauth.CodeExpired, "%w", errExpired)
 	}
-	return r, now, nil
+	return now, nil
 }
 
-// get returns a session that the store has, expired or not, unless it was replaced.
+// get returns what load reads.
 func (b *Backend) get(ctx context.Context, key string) (*record, error) {
+	r := &record{}
+	if err := b.load(ctx, key, r); err != nil {
+		return nil, err
+	}
+	return r, nil
+}
+
+// load reads a session that the store has, expired or not, unless it was replaced.
+func (b *Backend) load(ctx context.Context, key string, r *record) error {
 	rec, err := store.Get(ctx, b.opts.Store, key)
 	switch {
 	case errors.Is(err, store.ErrNotFound):
-		return nil, grpcauth.Errorf(grpcauth.CodeInvalid, "%w", errUnknown)
+		return grpcauth.Errorf(grpcauth.CodeInvalid, "%w", errUnknown)
 	case err != nil:
-		return nil, failed("read", err)
+		return failed("read", err)
 	}
-	r, err := decode(&rec)
-	switch {
-	case err != nil:
-		return nil, failed("read", err)
-	case r.end == 0:
-		return nil, grpcauth.Errorf(grpcauth.CodeInvalid, "%w", errUnknown)
+	if err := r.decode(&rec); err != nil {
+		return failed("read", err)
 	}
-	return r, nil
+	if r.end == 0 {
+		return grpcauth.Errorf(grpcauth.CodeInvalid, "%w", errUnknown)
+	}
+	return nil
 }
 
 // failed is what became of a step of the store that decided nothing. A mixed-up answer is not only that: something is broken.
@@ -204,7 +213,8 @@ func (l *lookup) renew(ctx context.Context, r *record) (renewed *record, byThis 
 	case !errors.Is(err, store.ErrConflict):
 		return r, false, nil
 	}
-	if renewed, _, err = l.read(ctx, r.key); err != nil {
+	renewed = &record{}
+	if _, err = l.read(ctx, r.key, renewed); err != nil {
 		l.forgetOn(err)
 		return nil, false, err
 	}

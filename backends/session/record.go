@@ -9,7 +9,6 @@ import (
 	"encoding/base64"
 	"errors"
 	"fmt"
-	"slices"
 	"strings"
 	"time"
 	"unicode"
@@ -42,10 +41,9 @@ type record struct {
 	end     int64 // 0: it was replaced
 	device  Device
 	user    grpcauth.User
-	room    [8]string // for the user's lists, so that they mostly cost no allocation of their own
 }
 
-// document is the value of a record. [decode] reads its members in this order.
+// document is the value of a record, whose decode reads its members in this order.
 type document struct {
 	Version     int            `json:"v"`
 	Number      int64          `json:"n"`
@@ -82,10 +80,19 @@ func (r *record) encode() ([]byte, error) {
 	return value, nil
 }
 
-// decode reads what encode wrote and nothing else, in one pass and with few allocations. The record takes over the value.
 func decode(rec *store.Record) (*record, error) {
+	r := &record{}
+	if err := r.decode(rec); err != nil {
+		return nil, err
+	}
+	return r, nil
+}
+
+// decode reads what encode wrote and nothing else, in one pass and with few allocations. The record takes over the value. After an error it holds nothing
+// that counts.
+func (r *record) decode(rec *store.Record) error {
 	p := reader{text: string(rec.Value)}
-	r := &record{key: rec.Key, version: rec.Version}
+	*r = record{key: rec.Key, version: rec.Version}
 	p.need(`{"v":1,"n":`)
 	r.number = p.integer()
 	p.need(`,"created":`)
@@ -95,15 +102,15 @@ func decode(rec *store.Record) (*record, error) {
 	p.need(`,"end":`)
 	r.end = p.integer()
 	p.need(`,"id":`)
-	u, room := &r.user, r.room[:0]
+	u := &r.user
 	u.ID = p.string()
 	u.Issuer = p.optional(`,"iss":`)
 	u.Name = p.optional(`,"name":`)
 	if p.has(`,"scopes":`) {
-		u.Scopes, room = p.strings(room)
+		u.Scopes = p.strings()
 	}
 	if p.has(`,"permissions":`) {
-		u.Permissions, _ = p.strings(room)
+		u.Permissions = p.strings()
 	}
 	if p.has(`,"auth_time":`) {
 		u.AuthTime = time.UnixMilli(p.integer())
@@ -121,13 +128,13 @@ func decode(rec *store.Record) (*record, error) {
 	}
 	p.need(`}`)
 	if p.bad || p.at != len(p.text) || !utf8.ValidString(p.text) || u.ID == "" || r.number < 0 {
-		return nil, errRecord // which shows nothing of what the record says
+		return errRecord // which shows nothing of what the record says
 	}
 	if !ownedBy(rec.Owner, u.Issuer, u.ID) {
-		return nil, store.ErrSwapped
+		return store.ErrSwapped
 	}
 	u.Method = method
-	return r, nil
+	return nil
 }
 
 // reader takes a text apart from its beginning. Once something is not as it must be, all is bad.
@@ -152,13 +159,12 @@ const maxDigits = 18
 
 func (p *reader) integer() int64 {
 	negative := p.has("-")
-	begin, n := p.at, int64(0)
-	for p.at < len(p.text) && p.text[p.at] >= '0' && p.text[p.at] <= '9' && p.at-begin <= maxDigits {
-		n = 10*n + int64(p.text[p.at]-'0')
-		p.at++
+	rest, digits, n := p.text[p.at:], 0, int64(0)
+	for ; digits < len(rest) && rest[digits]-'0' <= 9 && digits <= maxDigits; digits++ {
+		n = 10*n + int64(rest[digits]-'0')
 	}
-	digits := p.at - begin
-	p.bad = p.bad || digits == 0 || digits > maxDigits || digits > 1 && p.text[begin] == '0'
+	p.at += digits
+	p.bad = p.bad || digits == 0 || digits > maxDigits || digits > 1 && rest[0] == '0'
 	if negative {
 		return -n
 	}
@@ -173,20 +179,20 @@ func (p *reader) optional(name string) string {
 }
 
 func (p *reader) string() string {
-	begin, escaped := p.at, false
 	p.need(`"`)
-	for ; p.at < len(p.text); p.at++ {
-		switch c := p.text[p.at]; {
+	rest, escaped := p.text[p.at:], false
+	for i := 0; i < len(rest); i++ {
+		switch c := rest[i]; {
 		case c == '"':
-			p.at++
+			p.at += i + 1
 			if !escaped {
-				return p.text[begin+1 : p.at-1]
+				return rest[:i]
 			}
-			text, err := jsontext.AppendUnquote(nil, p.text[begin:p.at])
+			text, err := jsontext.AppendUnquote(nil, `"`+rest[:i+1])
 			p.bad = p.bad || err != nil
 			return string(text)
 		case c == '\\':
-			p.at++
+			i++
 			escaped = true
 		case c < ' ':
 			p.bad = true
@@ -196,17 +202,19 @@ func (p *reader) string() string {
 	return ""
 }
 
-// strings is a list that is not empty, in the room that there is for it or elsewhere. It returns what room is left.
-func (p *reader) strings(room []string) (list, left []string) {
+// strings is a list that is not empty.
+func (p *reader) strings() []string {
+	var room [8]string
+	list := room[:0]
 	p.need(`[`)
-	for list = room; ; {
+	for {
 		list = append(list, p.string())
 		if p.bad || !p.has(`,`) {
 			break
 		}
 	}
 	p.need(`]`)
-	return slices.Clip(list), list[len(list):]
+	return append([]string(nil), list...) // as many as there are, in one allocation
 }
 
 // toMillis is a time in milliseconds, rounded down; 0 if it is zero.

@@ -55,7 +55,7 @@ type Options struct {
 	// RememberFor is how long a session that was read is relied on without reading it again; not at all by default. For that long, one that another
 	// process revoked is still accepted here.
 	RememberFor time.Duration
-	// MaxRemembered is how many sessions are remembered, if RememberFor is set; 10,000 by default. Each takes about 700 bytes and the size of its claims.
+	// MaxRemembered is how many sessions are remembered, if RememberFor is set; 10,000 by default. Each takes about 600 bytes and the size of its claims.
 	MaxRemembered int
 	// Check is asked on every call with a valid session, remembered or not, before its use is written down: the account may be disabled by now. The user
 	// is the call's own. An [grpcauth.AuthenticationError] refuses the call, and any other error means that nothing could be decided; either leaves the

@@ -4,12 +4,15 @@
 package httpx
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io"
 	"net"
 	"net/http"
+	"net/http/httptrace"
 	"net/url"
+	"sync/atomic"
 	"time"
 )
 
@@ -35,6 +38,16 @@ func CheckURL(text string, plaintext bool) (*url.URL, error) {
 		return nil, errors.New("http: write https, or allow plaintext by name")
 	}
 	return nil, fmt.Errorf("scheme %q: write https", u.Scheme)
+}
+
+// Shown is a URL as errors and logs may show it: without user info, which may be a secret although it does not belong there.
+func Shown(text string) string {
+	u, err := url.Parse(text)
+	if err != nil {
+		return ""
+	}
+	u.User = nil
+	return u.String()
 }
 
 func isLoopback(host string) bool {
@@ -69,13 +82,13 @@ func New(base *http.Client, keepAlive bool) *Client {
 	c.http.Jar = nil // an identity provider has no use for cookies of a server
 	c.http.CheckRedirect = func(req *http.Request, via []*http.Request) error {
 		if len(via) > maxRedirects {
-			return errors.New("too many redirects")
+			return redirectError("too many redirects")
 		}
 		if via[0].Method != http.MethodGet {
-			return errors.New("a redirect of what is not asked for by GET")
+			return redirectError("a redirect of what is not asked for by GET")
 		}
 		if !SameOrigin(req.URL, via[0].URL) {
-			return errors.New("a redirect to another origin")
+			return redirectError("a redirect to another origin")
 		}
 		return nil
 	}
@@ -94,19 +107,48 @@ var ErrTooLarge = errors.New("the answer is too large")
 
 // Do makes a request, whose context bounds it, and reads an answer of at most limit bytes, after decompression.
 func (c *Client) Do(req *http.Request, limit int64) (*Response, error) {
-	resp, err := c.http.Do(req) //nolint:gosec // the URL was configured and checked
-	if err != nil {
+	var sent atomic.Bool
+	trace := &httptrace.ClientTrace{WroteHeaders: func() { sent.Store(true) }}
+	resp, err := c.http.Do(req.WithContext(httptrace.WithClientTrace(req.Context(), trace))) //nolint:gosec // the URL was configured and checked
+	switch {
+	case err != nil && sent.Load():
+		return nil, &url.Error{Op: req.Method, URL: Shown(req.URL.String()), Err: discreet(err)}
+	case err != nil:
 		return nil, err
 	}
 	defer resp.Body.Close() //nolint:errcheck // nothing depends on it once the answer was read
 	body, err := io.ReadAll(io.LimitReader(resp.Body, limit+1))
 	switch {
 	case err != nil:
-		return nil, err
+		return nil, discreet(err)
 	case int64(len(body)) > limit:
 		return nil, ErrTooLarge
 	}
 	return &Response{resp.StatusCode, resp.Header, body}, nil
+}
+
+type redirectError string
+
+func (e redirectError) Error() string { return string(e) }
+
+// discreet is an error without a word of the other side's. What is no HTTP is quoted by net/http, and so is the target of a redirect; a server that
+// repeats what it was asked would have our credentials and those of callers in our logs.
+func discreet(err error) error {
+	var network *net.OpError
+	var redirect redirectError
+	switch {
+	case errors.As(err, &redirect):
+		return redirect
+	case errors.Is(err, context.DeadlineExceeded):
+		return context.DeadlineExceeded
+	case errors.Is(err, context.Canceled):
+		return context.Canceled
+	case errors.As(err, &network):
+		return network
+	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF):
+		return io.ErrUnexpectedEOF
+	}
+	return errors.New("the answer is not HTTP, or damaged")
 }
 
 // Close closes the connections that wait for another request.

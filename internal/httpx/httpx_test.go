@@ -169,3 +169,46 @@ func TestRequestEndsWithItsContext(t *testing.T) {
 		t.Errorf("got %v, %v", resp, err)
 	}
 }
+
+func TestErrorsRepeatNothingThatTheServerSaid(t *testing.T) {
+	t.Parallel()
+	for name, answer := range map[string]string{
+		"not HTTP":       "the-secret\r\n\r\n",
+		"status":         "HTTP/1.1 the-secret OK\r\n\r\n",
+		"header":         "HTTP/1.1 200 OK\r\nthe-secret\r\n\r\n",
+		"length":         "HTTP/1.1 200 OK\r\nContent-Length: the-secret\r\n\r\n",
+		"chunk":          "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nthe-secret\r\n",
+		"redirect":       "HTTP/1.1 302 Found\r\nLocation: http://the-secret.example/\r\nContent-Length: 0\r\n\r\n",
+		"redirect's URL": "HTTP/1.1 302 Found\r\nLocation: http://[the-secret\r\nContent-Length: 0\r\n\r\n",
+		"short body":     "HTTP/1.1 200 OK\r\nContent-Length: 99\r\n\r\nthe-secret",
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			server := serve(t, func(w http.ResponseWriter, _ *http.Request) {
+				conn, buffered, err := http.NewResponseController(w).Hijack()
+				if err != nil {
+					panic(err)
+				}
+				_, _ = buffered.WriteString(answer)
+				_, _ = buffered.Flush(), conn.Close()
+			})
+			if _, err := get(t, server, 1<<10); err == nil || strings.Contains(fmt.Sprintf("%v %+v", err, errors.Unwrap(err)), "the-secret") {
+				t.Errorf("got %v", err)
+			}
+		})
+	}
+}
+
+func TestShownURLHasNoUserInfo(t *testing.T) {
+	t.Parallel()
+	for text, want := range map[string]string{
+		"https://idp.example.com/keys?a=b":       "https://idp.example.com/keys?a=b",
+		"https://bob:the-secret@idp.example.com": "https://idp.example.com",
+		"https://the-secret@idp.example.com/":    "https://idp.example.com/",
+		"https://bob:the-secret%@idp":            "",
+	} {
+		if got := httpx.Shown(text); got != want {
+			t.Errorf("%q: got %q, want %q", text, got, want)
+		}
+	}
+}

@@ -127,16 +127,17 @@ func (s *Store) Get(ctx context.Context, key string) (store.Record, error) {
 	if err := store.CheckKey(key); err != nil {
 		return store.Record{}, err
 	}
-	rec, expiry, err := scan(s.get.row(ctx, []byte(key)))
+	var f found
+	err := s.get.row(ctx, []byte(key)).Scan(f.columns()...)
 	switch {
 	case errors.Is(err, sql.ErrNoRows):
 		return store.Record{}, store.ErrNotFound
 	case err != nil:
 		return store.Record{}, failed(ctx, err)
-	case expiry <= s.now().UnixMilli():
+	case f.expiry <= s.now().UnixMilli():
 		return store.Record{}, store.ErrNotFound
 	}
-	return rec, nil
+	return f.record(), nil
 }
 
 // Put implements [store.Store].
@@ -187,11 +188,11 @@ func (s *Store) List(ctx context.Context, owner string) (recs []store.Record, er
 	}
 	defer rows.Close() //nolint:errcheck // Err has said it
 	for rows.Next() {
-		rec, _, err := scan(rows)
-		if err != nil {
+		var f found
+		if err := rows.Scan(f.columns()...); err != nil {
 			return nil, failed(ctx, err)
 		}
-		recs = append(recs, rec)
+		recs = append(recs, f.record())
 	}
 	if err := rows.Err(); err != nil {
 		return nil, failed(ctx, err)
@@ -244,14 +245,22 @@ func (s *Store) DeleteExpired(ctx context.Context, limit int) (int, error) {
 	return total, nil
 }
 
-func scan(row interface{ Scan(dest ...any) error }) (rec store.Record, expiry int64, err error) {
-	if err := row.Scan(&rec.Key, &rec.Owner, &rec.Value, &expiry, &rec.Version); err != nil {
-		return store.Record{}, 0, err
+// found is a record as a statement returns it.
+type found struct {
+	rec    store.Record
+	expiry int64
+}
+
+// columns is where a row goes. It is inlined, so that Scan is called with no slice from the heap.
+func (f *found) columns() []any {
+	return []any{&f.rec.Key, &f.rec.Owner, &f.rec.Value, &f.expiry, &f.rec.Version}
+}
+
+func (f *found) record() store.Record {
+	if f.expiry != never {
+		f.rec.Expiry = time.UnixMilli(f.expiry)
 	}
-	if expiry != never {
-		rec.Expiry = time.UnixMilli(expiry)
-	}
-	return rec, expiry, nil
+	return f.rec
 }
 
 // never is the expiry of what does not expire.

@@ -3,6 +3,7 @@
 package dpop_test
 
 import (
+	"bytes"
 	"crypto/ecdsa"
 	"crypto/ed25519"
 	"crypto/elliptic"
@@ -65,6 +66,16 @@ type said struct {
 	IssuedAt                     float64
 }
 
+// unmarshal keeps numbers as they are: one that no float64 holds is JSON still.
+func unmarshal(text []byte, into map[string]any) error {
+	decoder := json.NewDecoder(bytes.NewReader(text))
+	decoder.UseNumber()
+	if !json.Valid(text) {
+		return errors.New("not JSON")
+	}
+	return decoder.Decode(&into)
+}
+
 func oracle(text string) (said, error) {
 	parts := strings.Split(text, ".")
 	if len(parts) != 3 {
@@ -77,13 +88,14 @@ func oracle(text string) (said, error) {
 			return said{}, errors.New("not base64url")
 		}
 	}
-	var header, claims map[string]any // of maps, encoding/json does not fold the names
-	if err := errors.Join(json.Unmarshal(decoded[0], &header), json.Unmarshal(decoded[1], &claims)); err != nil {
+	header, claims := map[string]any{}, map[string]any{} // of maps, encoding/json does not fold the names
+	if err := errors.Join(unmarshal(decoded[0], header), unmarshal(decoded[1], claims)); err != nil {
 		return said{}, err
 	}
 	member := func(m map[string]any, name string) string { s, _ := m[name].(string); return s }
-	issued, ok := claims["iat"].(float64)
-	if !ok {
+	iat, _ := claims["iat"].(json.Number)
+	issued, err := iat.Float64()
+	if err != nil {
 		return said{}, errors.New("no time")
 	}
 	s := said{member(claims, "jti"), member(claims, "htm"), member(claims, "htu"), member(claims, "ath"), member(claims, "nonce"), math.Floor(issued)}
