@@ -82,7 +82,19 @@ var places = map[string]func(t *testing.T) *place{
 		client := redis.NewClient(&redis.Options{Addr: server.Addr, ContextTimeoutEnabled: true, MaxRetries: -1})
 		t.Cleanup(func() { _ = client.Close() })
 		p := &place{database: must(redisstore.New(redisstore.Options{Client: client}))(t)}
-		p.fail, p.mend = killing(server)
+		fail, restart := killing(server)
+		p.fail, p.mend = fail, func(t *testing.T) {
+			t.Helper()
+			restart(t)
+			// After many failures go-redis answers with the last of them, and looks for the server only once in a second.
+			for client.Ping(t.Context()).Err() != nil {
+				select {
+				case <-t.Context().Done():
+					t.Fatal("redis is not back")
+				case <-time.After(10 * time.Millisecond):
+				}
+			}
+		}
 		p.dump = func(t *testing.T, w *site) {
 			t.Helper()
 			dumpRedis(t, w, client)
