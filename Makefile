@@ -29,6 +29,14 @@ test: ## Test all modules with the race detector, in random order
 canary: ## Run all tests once more, and end where a decision shows the credential of its call
 	$(call modules,go test -tags grpcauth_canary -timeout 5m ./...)
 
+# go.mod asks for the release of grpc-gateway before the newest, so that users need not follow at once; the newest has to work too.
+.PHONY: newest
+newest: ## Test the gateway with the newest release of grpc-gateway that the examples use
+	@set -e; cd gateway; mod=$$(mktemp -d)/go.mod; trap 'rm -rf "$$(dirname "$$mod")"' EXIT; cp go.mod go.sum "$$(dirname "$$mod")"; \
+	version=$$(cd ../examples && go list -m -f '{{.Version}}' github.com/grpc-ecosystem/grpc-gateway/v2); echo "-- gateway with $$version"; \
+	go get -modfile="$$mod" "github.com/grpc-ecosystem/grpc-gateway/v2@$$version" && \
+	go test -modfile="$$mod" -race -shuffle=on -timeout 5m ./...
+
 .PHONY: lint
 lint: breaking ## Check Go, protos and go.mod files
 	$(buf) lint

@@ -171,10 +171,10 @@ func (r *Request) SetHeader(key, value string) {
 
 func (r *Request) values(key string) []string {
 	if key != "authorization" {
-		return metadata.ValueFromIncomingContext(r.ctx, key)
+		return origin.Values(r.ctx, key)
 	}
 	if !r.authorizationLoaded {
-		r.authorization, r.authorizationLoaded = metadata.ValueFromIncomingContext(r.ctx, key), true
+		r.authorization, r.authorizationLoaded = origin.Values(r.ctx, key), true
 	}
 	return r.authorization
 }
