@@ -5,6 +5,7 @@ go 1.26.0
 require (
 	github.com/grpc-ecosystem/grpc-gateway/v2 v2.33.0
 	github.com/grpcauth/grpcauth v0.0.0-00010101000000-000000000000
+	github.com/grpcauth/grpcauth/gateway v0.0.0-00010101000000-000000000000
 	github.com/prometheus/client_golang v1.25.0
 	github.com/spiffe/go-spiffe/v2 v2.9.0
 	go.opentelemetry.io/otel/exporters/prometheus v0.69.0

@@ -173,7 +173,16 @@ func (c *config) admit(r *http.Request, secure bool) error {
 	if len(r.Header["Cookie"]) > 0 {
 		return c.checkOrigin(r)
 	}
+	// A form could log its victim in as somebody else. What needs a script to be sent, browsers ask about first.
+	if isUnsafe(r) && isForm(r) && !c.hasCredential(r.Header) && c.csrf.Check(r) != nil {
+		return errOrigin
+	}
 	return nil
+}
+
+// isUnsafe reports whether a request may change something (RFC 9110, section 9.2.1).
+func isUnsafe(r *http.Request) bool {
+	return r.Method != http.MethodGet && r.Method != http.MethodHead && r.Method != http.MethodOptions
 }
 
 func (c *config) hasCredential(header http.Header) bool {
@@ -187,7 +196,7 @@ func (c *config) hasCredential(header http.Header) bool {
 
 var (
 	errOverride = grpcauth.Errorf(grpcauth.CodeForbidden, "gateway: a cookie and another method than that of the request")
-	errOrigin   = grpcauth.Errorf(grpcauth.CodeForbidden, "gateway: a cookie from a page of another origin")
+	errOrigin   = grpcauth.Errorf(grpcauth.CodeForbidden, "gateway: a cookie or a form from a page of another origin")
 	errForm     = grpcauth.Errorf(grpcauth.CodeForbidden, "gateway: a cookie and a form")
 )
 
@@ -198,7 +207,7 @@ func (c *config) checkOrigin(r *http.Request) error {
 			return errOverride
 		}
 	}
-	if r.Method == http.MethodGet || r.Method == http.MethodHead || r.Method == http.MethodOptions {
+	if !isUnsafe(r) {
 		return nil
 	}
 	if err := c.csrf.Check(r); err != nil {
