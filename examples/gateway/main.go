@@ -147,7 +147,9 @@ func serve(ctx context.Context, f *flags, password string, stdout io.Writer) (er
 	}
 	site.server.Stop()
 	for range left {
-		<-ended
+		if last := <-ended; last != nil && !errors.Is(last, http.ErrServerClosed) {
+			err = errors.Join(err, last)
+		}
 	}
 	return err
 }
