@@ -64,6 +64,7 @@ async function submit(event) {
 /** wait counts the seconds down, since trying before is of no use. */
 function wait(button, seconds) {
   const end = Date.now() + seconds * 1000;
+  const alert = byId("trouble");
   const tick = () => {
     const left = Math.ceil((end - Date.now()) / 1000);
     if (left > 0) {
@@ -72,13 +73,15 @@ function wait(button, seconds) {
     }
     clearInterval(countdown);
     button.disabled = false;
+    alert.removeAttribute("aria-live");
     complain("");
     say("You can try again now.");
   };
   button.disabled = true;
   clearInterval(countdown);
-  countdown = setInterval(tick, 1000);
   tick();
+  alert.setAttribute("aria-live", "off"); // the first second is said aloud, and the others are not
+  countdown = setInterval(tick, 1000);
 }
 
 function complain(sentence) {
@@ -91,6 +94,7 @@ function complain(sentence) {
 addEventListener("pagehide", () => {
   events?.close();
   byId("main").replaceChildren();
+  say("");
 });
 addEventListener("pageshow", (event) => {
   if (event.persisted) check();
