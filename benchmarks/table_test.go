@@ -104,6 +104,14 @@ func figures() []figure {
 		{"interceptor alone, remembered token: what authotel adds, with the SDK's manual reader", within(1500 * time.Nanosecond), adds(observed(measured))},
 		{"interceptor alone, remembered token: allocations that authotel adds, with the SDK's manual reader", counted(atMost(2), "at most 2"), added(observed(measured))},
 
+		{"whole HTTP call through grpc-gateway, remembered token: ours / none", atMost(1.15), slower(throughGateway())},
+		{"the same without HTTP's transport", bound{}, slower(gatewayAlone())},
+		{"whole call, connection in process / over loopback", atMost(1), slower(connections())},
+		{"Middleware, remembered RS256 token: what it adds to an empty handler", within(1500 * time.Nanosecond), adds(aroundHandler(signed))},
+		{"Middleware, remembered opaque token: what it adds to an empty handler", within(1500 * time.Nanosecond), adds(aroundHandler(unsigned))},
+		{"Middleware, remembered token: allocations", counted(atMost(4.1), "at most 4"), added(aroundHandler(signed))},
+		{"Middleware, refusing a POST of 3 MiB: read from its connection", counted(atMost(64<<10), "at most 64 KiB"), refusedUpload},
+
 		{"interceptor alone, remembered password: bcrypt of cost 10 each time / ours", bound{}, faster(password((*world).bcryptCheck))},
 		{"interceptor alone, remembered password: argon2id as ours each time / ours", bound{}, faster(password((*world).argonCheck))},
 	}

@@ -116,26 +116,21 @@ func isAuthorization(name string) bool {
 	return at >= 0 && strings.EqualFold(name[at:], suffix) && (at == 0 || (name[at-1] == '-' || name[at-1] == '_') && smuggled(name))
 }
 
-// isClean reports whether [config.clean] would change nothing that matters to a judgement. It knows the usual requests alone, whose names net/http has
-// made canonical.
-func (c *config) isClean(header http.Header) bool {
-	for name, values := range header {
+// isClean reports whether [config.clean] would change nothing that matters to a judgement without gRPC, which may carry any value. It knows the usual
+// requests alone, whose names net/http has made canonical.
+func isClean(header http.Header) bool {
+	for name := range header {
 		if name == "Connection" || name == "Cookie" || isAuthorization(name) && name != "Authorization" || name == "" || name[0] >= 'a' {
-			return false
-		}
-		if _, forwarded := c.headers[name]; (forwarded || name == "Authorization") && slices.ContainsFunc(values, isNotCarried) {
 			return false
 		}
 	}
 	return true
 }
 
-func isNotCarried(value string) bool { return strings.IndexFunc(value, notCarried) >= 0 }
-
 // carried replaces what metadata cannot carry by a question mark, which no credential has.
 func carried(values []string) []string {
 	for i, value := range values {
-		if isNotCarried(value) {
+		if strings.IndexFunc(value, notCarried) >= 0 {
 			values[i] = strings.Map(func(c rune) rune {
 				if notCarried(c) {
 					return '?'

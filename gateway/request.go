@@ -55,7 +55,7 @@ var (
 func (c *config) request(w http.ResponseWriter, r *http.Request, kept bool) (*request, error) {
 	caller, encrypted := c.origin(r)
 	judged := r
-	if kept || !c.isClean(r.Header) {
+	if kept || !isClean(r.Header) {
 		judged = r.WithContext(r.Context())
 		judged.Header = c.clean(r.Header)
 	}
