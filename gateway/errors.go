@@ -41,6 +41,9 @@ func (c *config) handleStreamError(ctx context.Context, err error) *status.Statu
 	return st
 }
 
+// soon is when to try again where nobody knows.
+const soon = time.Second
+
 // write answers with an error.
 func (c *config) write(ctx context.Context, w http.ResponseWriter, err error) {
 	httpStatus := 0
@@ -59,6 +62,9 @@ func (c *config) write(ctx context.Context, w http.ResponseWriter, err error) {
 	}
 	if httpStatus == http.StatusUnauthorized && len(header["Www-Authenticate"]) == 0 {
 		c.setChallenges(header, info)
+	}
+	if httpStatus == http.StatusServiceUnavailable && info.retry == 0 {
+		info.retry = soon
 	}
 	setRetryAfter(header, info.retry)
 	header.Set("Cache-Control", "no-store")

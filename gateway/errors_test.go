@@ -41,7 +41,7 @@ func TestErrorsAreAnswersThatHTTPClientsUnderstand(t *testing.T) {
 		"handler's unknown":     {"unknown", alices, 500, "UNKNOWN", "", "", nil, false},
 		"handler's internal":    {"internal", alices, 500, "INTERNAL", "", "", nil, false},
 		"handler's data loss":   {"data loss", alices, 500, "DATA_LOSS", "", "", nil, false},
-		"handler's unavailable": {"unavailable", alices, 503, "UNAVAILABLE", "", "", nil, false},
+		"handler's unavailable": {"unavailable", alices, 503, "UNAVAILABLE", "", "1", nil, false},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

@@ -137,6 +137,9 @@ func (e *echo) fail(ctx context.Context, text string) error {
 	case "step up":
 		return grpcauth.Errorf(grpcauth.CodeStepUp, "a better login is needed")
 	case "headers":
+		if err := grpc.SetTrailer(ctx, metadata.Pairs("x-secret", "1")); err != nil {
+			return err
+		}
 		return grpc.SetHeader(ctx, metadata.Pairs("set-cookie", "a=b", "set-cookie", "c=d", "x-secret", "1", "x-custom", "2", "grpc-status-details", "3"))
 	}
 	return nil

@@ -89,6 +89,18 @@ func TestSmuggledCredentialIsNone(t *testing.T) {
 	})
 }
 
+// gRPC carries no such bytes, but what cannot be carried is not what was not there.
+func TestCredentialThatGRPCCannotCarryIsRefused(t *testing.T) {
+	t.Parallel()
+	everyWay(t, setup{auth: []grpcauth.Option{grpcauth.WithPolicy(grpcauth.Policy{"/echo.v1.EchoService/*": {Access: grpcauth.Optional}})}}, func(w *world) {
+		for _, field := range []string{"Authorization: Bearer alices\xff", "X-Api-Key: echo_test_\xff", "Cookie: __Host-session=\xff"} {
+			if a := w.say("hello", field); a.StatusCode != http.StatusUnauthorized {
+				w.t.Errorf("%q: got %d %s", field, a.StatusCode, a.text)
+			}
+		}
+	})
+}
+
 func TestOnlyListedHeadersReachTheServer(t *testing.T) {
 	t.Parallel()
 	s := setup{options: gateway.Options{Headers: []string{"X-Tenant", "accept-language"}}}
@@ -132,8 +144,11 @@ func TestHeadersThatConnectionNamesAreDropped(t *testing.T) {
 func TestOnlyListedResponseMetadataReachTheCaller(t *testing.T) {
 	t.Parallel()
 	everyWay(t, setup{options: gateway.Options{ResponseHeaders: []string{"X-Custom"}}}, func(w *world) {
-		a := w.say("headers", alices)
+		a := w.say("headers", alices, "TE: trailers")
 		a.want(w.t, http.StatusOK)
+		for name := range a.Trailer {
+			w.t.Errorf("got the trailer %s", name)
+		}
 		if got := a.Header["Set-Cookie"]; !slices.Equal(got, []string{"a=b", "c=d"}) {
 			w.t.Errorf("got the cookies %q", got)
 		}
@@ -187,6 +202,12 @@ func TestPlaintextFromAnotherMachineIsRefused(t *testing.T) {
 		t.Parallel()
 		everyWay(t, setup{options: anyway, plain: true, wrap: from("198.51.100.1:1"), auth: []grpcauth.Option{grpcauth.InsecureAllowPlaintext()}}, func(w *world) {
 			w.say("hello", alices).want(w.t, http.StatusOK)
+		})
+	})
+	t.Run("by name at the server alone", func(t *testing.T) {
+		t.Parallel()
+		everyWay(t, setup{plain: true, wrap: from("198.51.100.1:1"), auth: []grpcauth.Option{grpcauth.InsecureAllowPlaintext()}}, func(w *world) {
+			w.say("hello", alices).want(w.t, http.StatusForbidden)
 		})
 	})
 	t.Run("by name at the gateway alone", func(t *testing.T) {
