@@ -106,6 +106,11 @@ func TestStreamsFailLikeCalls(t *testing.T) {
 		if a.Header.Get("WWW-Authenticate") == "" {
 			w.t.Error("no challenge")
 		}
+		a = w.raw(http.MethodGet, "/v1/expand/unauthenticated", "", alices) // says the handler
+		a.want(w.t, http.StatusUnauthorized)
+		if a.Header.Get("WWW-Authenticate") == "" {
+			w.t.Error("no challenge")
+		}
 		a = w.raw(http.MethodGet, "/v1/expand/one", "", "Authorization: Bearer busy")
 		a.want(w.t, http.StatusTooManyRequests)
 		if a.Header.Get("Retry-After") != "3" {

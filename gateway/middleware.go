@@ -29,7 +29,7 @@ type MiddlewareOptions struct {
 // Middleware protects handlers that are no gRPC by the same backends and rules, and puts the same user into their requests' contexts.
 //
 // A request is judged before its body is read, by the rule "/http.Handler/" and its method: "/http.Handler/*" stands for all. Without a rule it
-// requires a user. A refusal is answered as by a gateway, and closes a connection whose body is still to come.
+// requires a user. A refusal is answered as by a gateway, and closes an HTTP/1 connection whose body is still to come.
 func Middleware(interceptor *grpcauth.Interceptor) func(http.Handler) http.Handler {
 	middleware, err := NewMiddleware(interceptor, MiddlewareOptions{})
 	if err != nil {
@@ -118,7 +118,7 @@ func (m *middleware) serveEndless(next http.Handler, w http.ResponseWriter, r *h
 
 func (m *middleware) refuse(w http.ResponseWriter, r *http.Request, err error) {
 	if r.ProtoMajor == 1 && r.ContentLength != 0 {
-		w.Header().Set("Connection", "close") // or net/http reads a part of what is still to come
+		w.Header().Set("Connection", "close") // or net/http reads of what is still to come before it answers
 	}
 	m.write(r.Context(), w, err)
 }

@@ -242,42 +242,56 @@ func (c *countedConn) Read(p []byte) (int, error) {
 func TestMiddlewareReadsNoBodyOfARefusedRequest(t *testing.T) {
 	t.Parallel()
 	bothKinds(t, func(t *testing.T, opts gateway.MiddlewareOptions) {
-		middleware, err := gateway.NewMiddleware(grpcauth.New(newBackends(t).chain), opts)
-		check(t, err)
-		front := httptest.NewUnstartedServer(middleware(http.HandlerFunc(hello)))
-		listener := &counted{Listener: front.Listener}
-		front.Listener = listener
-		front.Start()
-		defer front.Close()
-		conn, err := new(net.Dialer).DialContext(t.Context(), "tcp", listener.Addr().String())
-		check(t, err)
-		defer func() { _ = conn.Close() }()
-		const size = 3 << 20
-		sent := make(chan struct{})
-		go func() {
-			defer close(sent)
-			_, _ = fmt.Fprintf(conn, "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: %d\r\n\r\n", size)
-			_, _ = conn.Write(make([]byte, size)) // until the server has closed the connection
-		}()
-		resp, err := http.ReadResponse(bufio.NewReader(conn), nil)
-		check(t, err)
-		_ = resp.Body.Close()
-		if resp.StatusCode != http.StatusUnauthorized || !resp.Close {
-			t.Errorf("got %d, closed: %v", resp.StatusCode, resp.Close)
-		}
-		_ = conn.Close()
-		<-sent
-		front.Close()
-		if n := listener.n.Load(); n > 64<<10 {
-			t.Errorf("%d bytes were read", n)
-		}
+		refuse(t, opts, 3<<20, true)
+		refuse(t, opts, 100<<10, false) // the answer does not wait for what never comes
 	})
+}
+
+func refuse(t *testing.T, opts gateway.MiddlewareOptions, size int, send bool) {
+	t.Helper()
+	middleware, err := gateway.NewMiddleware(grpcauth.New(newBackends(t).chain), opts)
+	check(t, err)
+	front := httptest.NewUnstartedServer(middleware(http.HandlerFunc(hello)))
+	listener := &counted{Listener: front.Listener}
+	front.Listener = listener
+	front.Start()
+	defer front.Close()
+	conn, err := new(net.Dialer).DialContext(t.Context(), "tcp", listener.Addr().String())
+	check(t, err)
+	defer func() { _ = conn.Close() }()
+	sent := make(chan struct{})
+	go func() {
+		defer close(sent)
+		_, _ = fmt.Fprintf(conn, "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: %d\r\n\r\n", size)
+		if send {
+			_, _ = conn.Write(make([]byte, size)) // until the server has closed the connection
+		}
+	}()
+	check(t, conn.SetReadDeadline(time.Now().Add(20*time.Second)))
+	resp, err := http.ReadResponse(bufio.NewReader(conn), nil)
+	check(t, err)
+	_ = resp.Body.Close()
+	if resp.StatusCode != http.StatusUnauthorized || !resp.Close {
+		t.Errorf("got %d, closed: %v", resp.StatusCode, resp.Close)
+	}
+	_ = conn.Close()
+	<-sent
+	front.Close()
+	if n := listener.n.Load(); n > 64<<10 {
+		t.Errorf("%d bytes were read", n)
+	}
 }
 
 func TestMiddlewareLeavesTheConnectionToOthersOverHTTP2(t *testing.T) {
 	t.Parallel()
 	front := httptest.NewUnstartedServer(gateway.Middleware(grpcauth.New(newBackends(t).chain))(http.HandlerFunc(hello)))
 	front.EnableHTTP2 = true
+	var conns atomic.Int64
+	front.Config.ConnState = func(_ net.Conn, state http.ConnState) {
+		if state == http.StateNew {
+			conns.Add(1)
+		}
+	}
 	front.StartTLS()
 	defer front.Close()
 	send := func(fields ...string) (*http.Response, error) {
@@ -296,6 +310,14 @@ func TestMiddlewareLeavesTheConnectionToOthersOverHTTP2(t *testing.T) {
 		if resp.StatusCode != want || resp.ProtoMajor != 2 || resp.Header.Get("Connection") != "" {
 			t.Errorf("%s: got %d over HTTP/%d, %v", fields, resp.StatusCode, resp.ProtoMajor, resp.Header)
 		}
+	}
+	for range 3 {
+		resp, err := send("X: y")
+		check(t, err)
+		_ = resp.Body.Close()
+	}
+	if n := conns.Load(); n != 1 {
+		t.Errorf("%d connections", n)
 	}
 }
 
@@ -343,7 +365,7 @@ func TestStreamsEndWithTheirCredential(t *testing.T) {
 		want   grpcauth.Code
 	}{
 		"expired":         {nil, time.Hour, false, nil, grpcauth.CodeExpired},
-		"revoked":         {[]grpcauth.Option{grpcauth.WithStreamRecheck(time.Minute)}, 0, true, grpcauth.Errorf(grpcauth.CodeRevoked, "revoked"), grpcauth.CodeRevoked},
+		"revoked":         {[]grpcauth.Option{grpcauth.WithStreamRecheck(time.Minute)}, 0, true, grpcauth.Errorf(grpcauth.CodeRevoked, "revoked").WithHeader("dpop-nonce", "n"), grpcauth.CodeRevoked},
 		"nobody can tell": {[]grpcauth.Option{grpcauth.WithStreamRecheck(time.Minute)}, 0, true, errors.New("down"), grpcauth.CodeUnavailable},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -380,7 +402,11 @@ func TestStreamsEndWithTheirCredential(t *testing.T) {
 				r := httptest.NewRequest(http.MethodGet, "https://example.com/events", http.NoBody)
 				r.Header.Set("Authorization", "Bearer alices")
 				start := time.Now()
-				handler.ServeHTTP(httptest.NewRecorder(), r)
+				w := httptest.NewRecorder()
+				handler.ServeHTTP(w, r)
+				if got := w.Header().Get("DPoP-Nonce"); got != "" { // the handler's answer is its own
+					t.Errorf("got the nonce %q", got)
+				}
 				if grpcauth.CodeOf(cause) != c.want {
 					t.Errorf("got %v", cause)
 				}
@@ -407,6 +433,49 @@ func TestMiddlewareTellsHandlersThePeerAndNoCredential(t *testing.T) {
 	handler.ServeHTTP(httptest.NewRecorder(), r)
 	if !strings.HasPrefix(got, "192.0.2.1:0 ") || strings.Contains(got, "alices") || len(md) != 0 {
 		t.Errorf("got %s and %v", got, md)
+	}
+}
+
+func TestMiddlewareShowsBackendsNoCredentialToPrint(t *testing.T) {
+	t.Parallel()
+	var got string
+	backend := grpcauth.BackendFunc(func(ctx context.Context, req *grpcauth.Request) (*grpcauth.User, error) {
+		p := req.Peer()
+		got = fmt.Sprintf("%v %+v %#v %s", ctx, ctx, ctx, ctx) + fmt.Sprintf("%v %+v %#v", p.AuthInfo, p.AuthInfo, p)
+		_, err := req.Authorization("Bearer")
+		return &grpcauth.User{ID: "alice"}, err
+	})
+	r := httptest.NewRequest(http.MethodGet, "https://example.com/", http.NoBody)
+	r.Header.Set("Authorization", "Bearer alices")
+	w := httptest.NewRecorder()
+	gateway.Middleware(grpcauth.New(backend))(http.HandlerFunc(hello)).ServeHTTP(w, r)
+	if w.Code != http.StatusOK || strings.Contains(got, "alices") {
+		t.Errorf("got %d and %s", w.Code, got)
+	}
+}
+
+func TestMiddlewareTakesPlaintextFromOtherMachinesByTwoNamesAlone(t *testing.T) {
+	t.Parallel()
+	b := newBackends(t)
+	for name, c := range map[string]struct {
+		opts gateway.Options
+		auth []grpcauth.Option
+		want int
+	}{
+		"by default": {gateway.Options{}, nil, http.StatusForbidden},
+		"one":        {gateway.Options{InsecureAllowPlaintext: true}, nil, http.StatusForbidden},
+		"the other":  {gateway.Options{}, []grpcauth.Option{grpcauth.InsecureAllowPlaintext()}, http.StatusForbidden},
+		"both":       {gateway.Options{InsecureAllowPlaintext: true}, []grpcauth.Option{grpcauth.InsecureAllowPlaintext()}, http.StatusOK},
+	} {
+		middleware, err := gateway.NewMiddleware(grpcauth.New(b.chain, c.auth...), gateway.MiddlewareOptions{Options: c.opts})
+		check(t, err)
+		r := httptest.NewRequest(http.MethodGet, "http://example.com/", http.NoBody) // from 192.0.2.1
+		r.Header.Set("Authorization", "Bearer alices")
+		w := httptest.NewRecorder()
+		middleware(http.HandlerFunc(hello)).ServeHTTP(w, r)
+		if w.Code != c.want {
+			t.Errorf("%s: got %d, want %d", name, w.Code, c.want)
+		}
 	}
 }
 
