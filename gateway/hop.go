@@ -143,10 +143,12 @@ func address(text string) net.Addr {
 // a request to a handler behind [Middleware]. It takes Options.PublicURL there.
 func Target(req *grpcauth.Request) (method, rawURL string) {
 	if p := req.Peer(); p != nil {
-		if info, ok := p.AuthInfo.(interface {
-			target() (method, address string)
-		}); ok {
-			return info.target()
+		for _, known := range []any{p.AuthInfo, p.Addr} {
+			if t, ok := known.(interface {
+				target() (method, address string)
+			}); ok {
+				return t.target()
+			}
 		}
 	}
 	return "", ""

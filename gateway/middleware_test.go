@@ -436,6 +436,31 @@ func TestMiddlewareTellsHandlersThePeerAndNoCredential(t *testing.T) {
 	}
 }
 
+func TestTargetOfARequestIsItsPublicURLWithACertificateToo(t *testing.T) {
+	t.Parallel()
+	ca := grpcauthtest.NewCA(t)
+	leaf := ca.Issue(x509.Certificate{DNSNames: []string{"worker.example.com"}}).Leaf
+	for name, state := range map[string]*tls.ConnectionState{
+		"without": {}, "with": {PeerCertificates: []*x509.Certificate{leaf}, VerifiedChains: [][]*x509.Certificate{{leaf, ca.Certificate}}},
+	} {
+		var got string
+		backend := grpcauth.BackendFunc(func(_ context.Context, req *grpcauth.Request) (*grpcauth.User, error) {
+			method, address := gateway.Target(req)
+			_, certified := req.Certificate()
+			got = fmt.Sprint(method, " ", address, " ", req.Peer().Addr, " ", certified)
+			return &grpcauth.User{ID: "alice"}, nil
+		})
+		middleware, err := gateway.NewMiddleware(grpcauth.New(backend), gateway.MiddlewareOptions{Options: gateway.Options{PublicURL: "https://api.example.com"}})
+		check(t, err)
+		r := httptest.NewRequest(http.MethodPut, "https://evil.example/files/1?a=b", http.NoBody)
+		r.TLS = state
+		middleware(http.HandlerFunc(hello)).ServeHTTP(httptest.NewRecorder(), r)
+		if want := fmt.Sprintf("PUT https://api.example.com/files/1 192.0.2.1:0 %t", name == "with"); got != want {
+			t.Errorf("%s: got %s, want %s", name, got, want)
+		}
+	}
+}
+
 func TestMiddlewareShowsBackendsNoCredentialToPrint(t *testing.T) {
 	t.Parallel()
 	var got string

@@ -88,8 +88,18 @@ func (q *request) setPeer(caller caller) {
 	}
 	if r.TLS != nil && len(r.TLS.VerifiedChains) > 0 && !caller.proxied {
 		q.peer.AuthInfo = credentials.TLSInfo{State: *r.TLS, CommonAuthInfo: q.info.CommonAuthInfo}
+		q.peer.Addr = targeted{q.peer.Addr, &q.info}
 	}
 }
+
+// targeted is an address that tells the request's target, for peers whose AuthInfo is their certificate.
+type targeted struct {
+	net.Addr
+
+	of *info
+}
+
+func (t targeted) target() (method, address string) { return t.of.target() }
 
 // Value finds what gRPC has in the context of a call.
 func (q *request) Value(key any) any {
