@@ -14,7 +14,11 @@ import (
 
 	"github.com/grpcauth/grpcauth"
 	"github.com/grpcauth/grpcauth/backends/apikey"
+	"github.com/grpcauth/grpcauth/backends/mtls"
+	"github.com/grpcauth/grpcauth/backends/session"
 	"github.com/grpcauth/grpcauth/gateway"
+	"github.com/grpcauth/grpcauth/grpcauthtest"
+	"github.com/grpcauth/grpcauth/store/memstore"
 )
 
 const alices, bobs = "Authorization: Bearer alices", "Authorization: Bearer bobs"
@@ -215,6 +219,31 @@ func TestPlaintextFromAnotherMachineIsRefused(t *testing.T) {
 		everyWay(t, setup{options: anyway, plain: true, wrap: from("198.51.100.1:1")}, func(w *world) {
 			w.say("hello", alices).want(w.t, http.StatusForbidden)
 		})
+	})
+}
+
+// Whatever a backend reads of a call, a gateway that was told its schemes lets through.
+func TestSchemesOfEveryBackendAreTaken(t *testing.T) {
+	t.Parallel()
+	s, err := memstore.New(memstore.Options{})
+	check(t, err)
+	sessions, err := session.New(session.Options{Store: s, Cookie: "sid", MetadataKey: "x-session-id"})
+	check(t, err)
+	keys, err := apikey.New(apikey.Options{Store: s, Prefix: "echo_test", Header: "x-echo-key"})
+	check(t, err)
+	defer func() { check(t, keys.Close()) }()
+	workloads, err := mtls.New(mtls.Options{Roots: grpcauthtest.NewCA(t).Pool})
+	check(t, err)
+	backend := grpcauth.Chain(sessions, keys, workloads)
+	everyWay(t, setup{backend: backend, options: gateway.Options{Schemes: slices.Concat(sessions.Schemes(), keys.Schemes(), workloads.Schemes())}}, func(w *world) {
+		id, _, err := sessions.Create(w.t.Context(), &grpcauth.User{ID: "carol"}, session.Device{})
+		check(w.t, err)
+		key, _, err := keys.Create(w.t.Context(), apikey.Key{Owner: "machine"})
+		check(w.t, err)
+		for field, user := range map[string]string{"Cookie: sid=" + id: "carol", "X-Session-Id: " + id: "carol", "X-Echo-Key: " + key: "machine"} {
+			w.say("hello", field).want(w.t, http.StatusOK, `"userId":"`+user+`"`)
+		}
+		w.say("hello", "X-Api-Key: "+key).want(w.t, http.StatusUnauthorized)
 	})
 }
 
