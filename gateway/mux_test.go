@@ -231,7 +231,7 @@ func TestSchemesOfEveryBackendAreTaken(t *testing.T) {
 	check(t, err)
 	keys, err := apikey.New(apikey.Options{Store: s, Prefix: "echo_test", Header: "x-echo-key"})
 	check(t, err)
-	defer func() { check(t, keys.Close()) }()
+	t.Cleanup(func() { check(t, keys.Close()) })
 	workloads, err := mtls.New(mtls.Options{Roots: grpcauthtest.NewCA(t).Pool})
 	check(t, err)
 	backend := grpcauth.Chain(sessions, keys, workloads)
