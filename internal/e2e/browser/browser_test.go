@@ -16,6 +16,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/grpcauth/grpcauth/grpcauthtest"
 )
 
 const password = "open sesame"
@@ -91,6 +93,7 @@ func TestPage(t *testing.T) { //nolint:tparallel // the scenarios have run when 
 	here, hasty := start(t, "-guesses", "100"), start(t, "-guesses", "2")
 	input, err := json.Marshal(map[string]string{
 		"url": here.url, "hasty": hasty.url, "password": password, "program": chromium, "screenshots": os.Getenv("GRPCAUTH_SCREENSHOTS"),
+		"certificate": string(certificate(t, grpcauthtest.NewCA(t))),
 	})
 	check(t, err)
 	cmd := exec.Command(node, "scenarios.mjs", string(input))
@@ -118,7 +121,7 @@ func TestPage(t *testing.T) { //nolint:tparallel // the scenarios have run when 
 		})
 	}
 	_, _ = io.Copy(io.Discard, stdout)
-	if err := cmd.Wait(); err != nil || n != 26 {
+	if err := cmd.Wait(); err != nil || n != 27 {
 		t.Errorf("%d scenarios, and it ended with %v: %s", n, err, &stderr)
 	}
 }

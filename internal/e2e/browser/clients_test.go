@@ -63,6 +63,15 @@ func (c curl) want(answer string, status int, parts ...string) {
 	}
 }
 
+// newKey makes an API key of the user who is signed in.
+func (c curl) newKey() string {
+	c.t.Helper()
+	var made struct{ Secret string }
+	_, body, _ := strings.Cut(c.post("/v1/auth/keys", `{"name":"curl","scopes":["echo"]}`), "\n\n")
+	check(c.t, json.Unmarshal([]byte(body), &made))
+	return made.Secret
+}
+
 const login = `{"username":"alice","password":"` + password + `","credential":"CREDENTIAL_COOKIE"}`
 
 func TestCurl(t *testing.T) {
@@ -72,15 +81,6 @@ func TestCurl(t *testing.T) {
 	for _, version := range []string{"--http1.1", "--http2"} {
 		answer := strings.ToLower(c.get("/v1/auth/whoami", version)) // the names of headers have another case in each
 		c.want("HTTP"+answer[4:], 401, strings.TrimPrefix(version, "--http")+" 401", "\nwww-authenticate: session realm=", "\nwww-authenticate: apikey realm=", "\ncontent-type: application/problem+json\n", "credentials_missing")
-	}
-	for _, fields := range [][]string{
-		{"-H", "Authorization: Bearer a", "-H", "Authorization: Bearer b"},
-		{"-H", "Authorization: Bearer a", "-H", "Grpc-Metadata-Authorization: Bearer b"},
-		{"-H", "Grpc-Metadata-X-Api-Key: echo_test_a"},
-		{"-H", "X_Api_Key: echo_test_a"},
-		{"-H", "X-Api-Key: a", "-H", "X-Api-Key: b"},
-	} {
-		c.want(c.get("/v1/echo/hello", fields...), 401)
 	}
 	c.want(c.post("/v1/auth/login", login), 200, "__Host-session=", "HttpOnly", "Secure", "SameSite=Lax")
 	c.want(c.get("/v1/auth/whoami"), 200, `"alice"`)
@@ -96,6 +96,36 @@ func TestCurl(t *testing.T) {
 	if !regexp.MustCompile(`^http/[0-9.]+ 429[ \n]`).MatchString(last) || !regexp.MustCompile(`\nretry-after: [1-9]\d*\n`).MatchString(last) {
 		t.Errorf("got %s", last)
 	}
+}
+
+// A key that is good must be found under its own name, once, and nowhere else.
+func TestCurlSmugglesNoKey(t *testing.T) {
+	t.Parallel()
+	e := start(t)
+	c := newCurl(t, e.url, e.ca)
+	c.want(c.post("/v1/auth/login", login), 200)
+	key := c.newKey()
+	stranger := newCurl(t, e.url, e.ca)
+	stranger.want(stranger.get("/v1/echo/hello", "-H", "X-Api-Key: "+key), 200, `"userId":"alice"`)
+	for _, fields := range [][]string{
+		{"Grpc-Metadata-X-Api-Key: " + key},
+		{"X_Api_Key: " + key},
+		{"X-Api-Key: " + key, "X-Api-Key: " + key},
+		{"X-Api-Key: " + key, "X-Api-Key: guess"},
+		{"X-Api-Key: " + key, "Connection: X-Api-Key"},
+		{"X-Api-Key: " + key, "Authorization: Bearer a"},
+		{"X-Api-Key: " + key, "Authorization: Bearer a", "Grpc-Metadata-Authorization: Bearer a"},
+		{"Authorization: Bearer " + key},
+		{"Authorization: Bearer a", "Authorization: Bearer b"},
+		{"Cookie: __Host-session=" + key},
+	} {
+		args := []string{"--http1.1"} // HTTP/2 has no Connection
+		for _, field := range fields {
+			args = append(args, "-H", field)
+		}
+		stranger.want(stranger.get("/v1/echo/hello", args...), 401)
+	}
+	stranger.want(stranger.get("/v1/echo/hello?x-api-key="+key), 401)
 }
 
 func TestCurlIsRefusedBeforeItHasSentALargeUpload(t *testing.T) {
@@ -124,11 +154,7 @@ func TestGRPCOfAnotherMaking(t *testing.T) {
 	e := start(t)
 	c := newCurl(t, e.url, e.ca)
 	c.want(c.post("/v1/auth/login", login), 200)
-	var made struct{ Secret string }
-	answer := c.post("/v1/auth/keys", `{"name":"grpc-js","scopes":["echo"]}`)
-	_, body, _ := strings.Cut(answer, "\n\n")
-	check(t, json.Unmarshal([]byte(body), &made))
-	key := []string{"x-api-key", made.Secret}
+	key := []string{"x-api-key", c.newKey()}
 	input, err := json.Marshal(map[string]any{"address": e.grpc, "ca": e.ca, "calls": [][][]string{
 		{key},
 		{},
@@ -178,17 +204,23 @@ http {
 }
 `))
 
+// certificate is one for this machine, and its key.
+func certificate(t *testing.T, ca *grpcauthtest.CA) []byte {
+	t.Helper()
+	own := ca.Issue(x509.Certificate{IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)}})
+	key, err := x509.MarshalPKCS8PrivateKey(own.PrivateKey)
+	check(t, err)
+	return slices.Concat(
+		pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: own.Certificate[0]}), pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: key}),
+	)
+}
+
 // nginx ends TLS in front of the program, whose address is known only once it runs: so it is given a port before.
 func nginx(t *testing.T, port, behind string, ca *grpcauthtest.CA) {
 	t.Helper()
 	path := program(t, "nginx", "nginx-light")
 	dir := t.TempDir()
-	own := ca.Issue(x509.Certificate{IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)}})
-	key, err := x509.MarshalPKCS8PrivateKey(own.PrivateKey)
-	check(t, err)
-	check(t, os.WriteFile(filepath.Join(dir, "nginx.pem"), slices.Concat(
-		pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: own.Certificate[0]}), pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: key}),
-	), 0o600))
+	check(t, os.WriteFile(filepath.Join(dir, "nginx.pem"), certificate(t, ca), 0o600))
 	var config, stderr strings.Builder
 	check(t, nginxConfig.Execute(&config, map[string]any{"Dir": dir, "Port": port, "Behind": behind}))
 	check(t, os.WriteFile(filepath.Join(dir, "conf"), []byte(config.String()), 0o600))

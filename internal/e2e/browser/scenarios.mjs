@@ -3,10 +3,12 @@
 // Drives the page of examples/gateway in Chromium, and prints a line of JSON about each scenario: its name, and what was wrong.
 import { createRequire } from "node:module";
 import { createServer } from "node:http";
+import { createServer as createTLSServer } from "node:https";
 import { readFileSync } from "node:fs";
 import { chromium } from "playwright-core";
 
-const { url, hasty, password, program, screenshots } = JSON.parse(process.argv[2]); // hasty is a server that lets few guesses pass
+// hasty is a server that lets few guesses pass, certificate one for a page of an attacker.
+const { url, hasty, password, program, screenshots, certificate } = JSON.parse(process.argv[2]);
 const axe = readFileSync(createRequire(import.meta.url).resolve("axe-core/axe.min.js"), "utf8");
 const browser = await chromium.launch({ executablePath: program, args: ["--no-sandbox"] });
 
@@ -67,6 +69,24 @@ async function showsAccount(page) {
   const html = await page.content();
   const outside = html.replace(/<template[\s\S]*?<\/template>/g, "");
   return /alice|Signed in as|End session|echo_test_/.test(outside);
+}
+
+/** attack answers with a page that posts to what its address names: as a form, or from a script, with a body of no type or without a body. */
+function attack(request, response) {
+  response.setHeader("Content-Type", "text/html");
+  const address = new URL(request.url, url);
+  const target = url + address.searchParams.get("path");
+  const post = (body) => `<script>fetch("${target}", {method: "POST", mode: "no-cors", credentials: "include", body: ${body}}).finally(() => document.title = "done")</script>`;
+  response.end({
+    "/form": `<form id="f" method="post" enctype="text/plain" action="${target}"><input name='{"name":"evil","a":"' value='"}'></form><script>f.submit()</script>`,
+    "/fetch": post(`new Blob(['{"name":"evil"}'])`),
+    "/bare": post("null"),
+  }[address.pathname]);
+}
+
+async function listen(server) {
+  await new Promise((done) => server.listen(0, "127.0.0.1", done));
+  return [server, server.address().port];
 }
 
 const scenarios = {
@@ -155,16 +175,8 @@ const scenarios = {
   },
   "does nothing for pages of other origins": async () => {
     const page = await signIn();
-    const evil = createServer((request, response) => {
-      response.setHeader("Content-Type", "text/html");
-      const path = new URL(request.url, url).searchParams.get("path");
-      const how = request.url.startsWith("/form")
-        ? `<form id="f" method="post" enctype="text/plain" action="${url}${path}"><input name='{"name":"evil","a":"' value='"}'></form><script>f.submit()</script>`
-        : `<script>fetch("${url}${path}", {method: "POST", mode: "no-cors", credentials: "include", body: '{"name":"evil"}'}).finally(() => document.title = "done")</script>`;
-      response.end(path ? how : "");
-    });
-    await new Promise((done) => evil.listen(0, "127.0.0.1", done));
-    const origin = `http://localhost:${evil.address().port}`; // another site than 127.0.0.1
+    const [evil, port] = await listen(createServer(attack));
+    const origin = `http://localhost:${port}`; // another site than 127.0.0.1
     for (const path of ["/v1/auth/keys", "/v1/auth/logout", "/v1/auth/sessions:revoke"]) {
       const other = await page.context().newPage();
       const answered = other.waitForResponse((r) => r.url() === url + path && r.request().method() === "POST");
@@ -183,6 +195,25 @@ const scenarios = {
       const response = await fetch(url + "/v1/auth/keys", { method: "POST", headers: { "Content-Type": "application/json", Cookie: cookie, ...headers }, body: '{"name":"evil"}' });
       want(response.status === 403, `${JSON.stringify(headers)}: ${response.status}`);
     }
+    await page.reload();
+    await page.getByText("You have no keys.").waitFor();
+  },
+  "does nothing for another origin of its own site": async () => {
+    const page = await signIn();
+    // Ports do not tell sites apart: what listens on another one is sent the cookie in spite of SameSite.
+    const [evil, port] = await listen(createTLSServer({ cert: certificate, key: certificate }, attack));
+    for (const path of ["/v1/auth/keys", "/v1/auth/logout", "/v1/auth/sessions:revoke"])
+      for (const how of ["form", "fetch", "bare"]) {
+        const other = await page.context().newPage();
+        const answered = other.waitForResponse((r) => r.url() === url + path && r.request().method() === "POST");
+        await other.goto(`https://127.0.0.1:${port}/${how}?path=${path}`);
+        const answer = await answered;
+        const { cookie } = await answer.request().allHeaders(); // the browser does not tell what it sends for scripts of others
+        want(how !== "form" || cookie?.startsWith("__Host-session="), `no cookie was sent to ${path}`);
+        want(answer.status() === 403, `the ${how} to ${path}: ${answer.status()}`);
+        await other.close();
+      }
+    evil.close();
     await page.reload();
     await page.getByText("You have no keys.").waitFor();
   },
